@@ -1,1 +1,50 @@
-fn main() {}
+//! `cargo xtask`: everything around the product that a person or a machine asks of this tree.
+
+mod check;
+mod floors;
+mod packages;
+mod process;
+mod tidy;
+mod tree;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Everything around Ferrostack: checks, tests, the demo")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Read the tree and name every breach of the house style
+    Tidy,
+    /// The quick round: format, clippy, tidy, unit and API tests
+    Check,
+    /// Every floor of tests that this machine can run; what CI runs
+    Test(check::Choice),
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().task) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Says whether the task found everything in order.
+fn run(task: Task) -> Result<bool> {
+    match task {
+        Task::Tidy => tidy::run(),
+        Task::Check => check::quick(),
+        Task::Test(choice) => check::every(&choice),
+    }
+}
