@@ -1,0 +1,7 @@
+//! The promises of the bus, kept in process and on RabbitMQ alike.
+
+#![allow(clippy::unwrap_used)]
+
+mod broker;
+mod contract;
+mod outage;
