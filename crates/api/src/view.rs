@@ -1,0 +1,252 @@
+//! What a client gets to see: one function per resource, and the answers that carry it.
+
+use std::sync::Arc;
+
+use base::{Json, json};
+use db::page::Page;
+use serde_json::Map;
+
+use crate::caller::Caller;
+use crate::fault::Envelope;
+use crate::listing::Listing;
+use crate::message::{Query, Reply, encode};
+use crate::permit::{Own, Permitted};
+use crate::policy::{Policy, Target};
+use crate::version::Version;
+
+/// How a resource looks on the wire.
+pub trait View {
+    /// The key around one: `keypair`. Empty for services that have no envelope.
+    const ONE: &'static str;
+    /// The key around many: `keypairs`.
+    const MANY: &'static str;
+
+    fn view(&self, to: &Reader) -> Json;
+
+    /// One item of a list, where it is smaller than, or wrapped differently from, the thing shown alone.
+    fn item(&self, to: &Reader) -> Json {
+        self.view(to)
+    }
+}
+
+/// Who reads the answer: its version, its rights and where its links must point.
+#[derive(Clone)]
+pub struct Reader {
+    pub caller: Arc<Caller>,
+    pub version: Version,
+    /// Scheme, host and prefix as the client sees them, without a trailing slash.
+    pub base_url: String,
+    /// `/v2.1`, with the project where the client's URL has one.
+    pub mount: String,
+    /// The path of the request below the mount.
+    pub path: String,
+    pub query: Query,
+    pub page: Page,
+    pub listing: Option<&'static Listing>,
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) envelope: Envelope,
+}
+
+impl Reader {
+    pub fn since(&self, version: Version) -> bool {
+        self.version >= version
+    }
+
+    /// An absolute link below the mount: `/servers/…`.
+    pub fn link(&self, path: &str) -> String {
+        format!("{}{}{path}", self.base_url, self.mount)
+    }
+
+    /// An absolute link without the version: compute's bookmarks.
+    pub fn bookmark(&self, path: &str) -> String {
+        format!("{}{path}", self.base_url)
+    }
+
+    /// Whether the reader passes another rule about `target`. A rule that does not exist refuses.
+    pub fn may(&self, rule: &str, target: &dyn Target) -> bool {
+        self.policy.rule(rule).is_some_and(|rule| self.policy.allows(rule, &self.caller, target))
+    }
+
+    /// Whether the reader passes another rule about things of its own.
+    pub fn may_own(&self, rule: &str) -> bool {
+        self.may(rule, &Own(&self.caller))
+    }
+
+    /// The request's own URL with `changes` to its query, for links to other pages.
+    fn page_link(&self, drop: &[&str], changes: &[(&str, &str)]) -> String {
+        let kept = self.query.0.iter().filter(|(name, _)| !drop.contains(&name.as_str()));
+        let kept = kept.map(|(name, value)| (name.as_str(), value.as_str()));
+        let pairs = kept.chain(changes.iter().copied());
+        let text: Vec<String> = pairs.map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
+        let mark = if text.is_empty() { "" } else { "?" };
+        format!("{}{mark}{}", self.link(&self.path), text.join("&"))
+    }
+}
+
+/// What a handler's answer becomes.
+pub trait Output: Send {
+    /// `status` is the operation's; `None` means the usual one.
+    fn reply(self, status: Option<u16>, to: &Reader) -> Reply;
+}
+
+/// One resource: 200.
+#[derive(Debug)]
+pub struct Show<T>(pub Permitted<T>);
+/// One new resource: 201.
+#[derive(Debug)]
+pub struct Created<T>(pub Permitted<T>);
+/// One resource that work goes on for: 202.
+#[derive(Debug)]
+pub struct Accepted<T>(pub Permitted<T>);
+/// A page of resources: 200, with the links to the other pages.
+#[derive(Debug)]
+pub struct Listed<T>(pub Vec<Permitted<T>>);
+/// Done, and nothing to say: 204.
+#[derive(Debug)]
+pub struct Done(Permitted<()>);
+/// A body that is no resource: 200.
+#[derive(Debug)]
+pub struct Document(Permitted<Json>);
+
+impl Done {
+    /// Nothing to say about `what`, which the caller was permitted to have done.
+    pub fn with<T>(what: Permitted<T>) -> Done {
+        Done(what.map(|_| ()))
+    }
+}
+
+impl Document {
+    pub fn new(permitted: Permitted<()>, body: Json) -> Document {
+        Document(permitted.map(|()| body))
+    }
+
+    pub fn of<T>(permitted: Permitted<T>, make: impl FnOnce(&T) -> Json) -> Document {
+        Document(permitted.map(|value| make(&value)))
+    }
+}
+
+fn one<T: View>(value: &T, to: &Reader) -> Json {
+    let view = value.view(to);
+    if T::ONE.is_empty() { view } else { json!({T::ONE: view}) }
+}
+
+impl<T: View + Send> Output for Show<T> {
+    fn reply(self, status: Option<u16>, to: &Reader) -> Reply {
+        Reply::json(status.unwrap_or(200), &one(&*self.0, to))
+    }
+}
+
+impl<T: View + Send> Output for Created<T> {
+    fn reply(self, status: Option<u16>, to: &Reader) -> Reply {
+        Reply::json(status.unwrap_or(201), &one(&*self.0, to))
+    }
+}
+
+impl<T: View + Send> Output for Accepted<T> {
+    fn reply(self, status: Option<u16>, to: &Reader) -> Reply {
+        Reply::json(status.unwrap_or(202), &one(&*self.0, to))
+    }
+}
+
+impl Output for Done {
+    fn reply(self, status: Option<u16>, _: &Reader) -> Reply {
+        Reply::new(status.unwrap_or(204))
+    }
+}
+
+impl Output for Document {
+    fn reply(self, status: Option<u16>, _: &Reader) -> Reply {
+        Reply::json(status.unwrap_or(200), &self.0)
+    }
+}
+
+/// A reply that the handler has made whole, headers and all.
+impl Output for Permitted<Reply> {
+    fn reply(self, status: Option<u16>, _: &Reader) -> Reply {
+        let mut reply = self.into_inner();
+        if let Some(status) = status.and_then(|status| http::StatusCode::from_u16(status).ok()) {
+            reply.status = status;
+        }
+        reply
+    }
+}
+
+/// For operations that need no token, and so permit nothing: version documents and log-in.
+impl Output for Reply {
+    fn reply(self, _: Option<u16>, _: &Reader) -> Reply {
+        self
+    }
+}
+
+impl<T: View + Send> Output for Listed<T> {
+    fn reply(self, status: Option<u16>, to: &Reader) -> Reply {
+        let items: Vec<Json> = self.0.iter().map(|row| row.item(to)).collect();
+        Reply::json(status.unwrap_or(200), &listed(T::MANY, items, to))
+    }
+}
+
+/// The body of a list with its page links, for handlers that put it together themselves.
+pub fn listed(many: &str, items: Vec<Json>, to: &Reader) -> Json {
+    let key = to.listing.map_or("id", Listing::marker_key);
+    let marker = |item: Option<&Json>| {
+        let value = item.and_then(|item| item.get(key).or_else(|| item.as_object()?.values().next()?.get(key)));
+        value.and_then(Json::as_str).map(String::from)
+    };
+    let full = to.page.limit.is_some_and(|limit| limit > 0 && items.len() >= limit as usize);
+    let (first, last) = (marker(items.first()), marker(items.last()));
+
+    let mut body = Map::new();
+    body.insert(many.to_string(), Json::Array(items));
+    match to.envelope {
+        Envelope::Compute => compute_links(many, full.then_some(last).flatten(), to, &mut body),
+        Envelope::Network if to.query.has("limit") => network_links(many, full, first, last, to, &mut body),
+        Envelope::Identity => identity_links(full.then_some(last).flatten(), to, &mut body),
+        Envelope::Image => image_links(full.then_some(last).flatten(), to, &mut body),
+        Envelope::Network | Envelope::Placement => {}
+    }
+    Json::Object(body)
+}
+
+fn compute_links(many: &str, next: Option<String>, to: &Reader, body: &mut Map<String, Json>) {
+    if let Some(last) = next {
+        let href = to.page_link(&["marker"], &[("marker", &last)]);
+        body.insert(format!("{many}_links"), json!([{"rel": "next", "href": href}]));
+    }
+}
+
+fn network_links(
+    many: &str,
+    full: bool,
+    first: Option<String>,
+    last: Option<String>,
+    to: &Reader,
+    body: &mut Map<String, Json>,
+) {
+    let mut links = Vec::new();
+    let drop = ["marker", "page_reverse"];
+    if let (Some(last), true) = (last, full || to.page.reverse) {
+        links.push(json!({"rel": "next", "href": to.page_link(&drop, &[("marker", &last)])}));
+    }
+    if let (Some(first), true) = (first, to.page.marker.is_some() && (full || !to.page.reverse)) {
+        let href = to.page_link(&drop, &[("marker", &first), ("page_reverse", "True")]);
+        links.push(json!({"rel": "previous", "href": href}));
+    }
+    if !links.is_empty() {
+        body.insert(format!("{many}_links"), Json::Array(links));
+    }
+}
+
+fn identity_links(next: Option<String>, to: &Reader, body: &mut Map<String, Json>) {
+    let this = to.page_link(&[], &[]);
+    let next = next.map(|last| to.page_link(&["marker"], &[("marker", &last)]));
+    body.insert("links".into(), json!({"self": this, "next": next, "previous": null}));
+}
+
+/// Upstream: image's links are paths without scheme and host.
+fn image_links(next: Option<String>, to: &Reader, body: &mut Map<String, Json>) {
+    let local = |link: String| link.replacen(&to.base_url, "", 1);
+    body.insert("first".into(), json!(local(to.page_link(&["marker"], &[]))));
+    if let Some(last) = next {
+        body.insert("next".into(), json!(local(to.page_link(&["marker"], &[("marker", &last)]))));
+    }
+}
