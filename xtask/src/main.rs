@@ -1,9 +1,12 @@
 //! `cargo xtask`: everything around the product that a person or a machine asks of this tree.
 
 mod check;
+mod cloud;
 mod floors;
+mod golden;
 mod packages;
 mod process;
+mod python;
 mod tidy;
 mod tree;
 
@@ -27,6 +30,8 @@ enum Task {
     Check,
     /// Every floor of tests that this machine can run; what CI runs
     Test(check::Choice),
+    /// Compare with what upstream did, or write such files anew
+    Golden(golden::Choice),
 }
 
 fn main() -> ExitCode {
@@ -46,5 +51,6 @@ fn run(task: Task) -> Result<bool> {
         Task::Tidy => tidy::run(),
         Task::Check => check::quick(),
         Task::Test(choice) => check::every(&choice),
+        Task::Golden(choice) => golden::run(&choice),
     }
 }
