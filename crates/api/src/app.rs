@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use base::Json;
 use bytes::Bytes;
-use db::page::Page;
+use db::Page;
 use futures_util::FutureExt;
 use http::Method;
 
@@ -167,9 +167,9 @@ impl<S: Service> App<S> {
         reply = reply.header("openstack-api-version", &format!("{} {version}", versions.word));
         match versions.older_header {
             None => reply.header("vary", "openstack-api-version"),
-            Some(older) => {
-                reply.header(older, &version.to_string()).header("vary", "OpenStack-API-Version, X-OpenStack-Nova-API-Version")
-            }
+            Some(older) => reply
+                .header(older, &version.to_string())
+                .header("vary", "OpenStack-API-Version, X-OpenStack-Nova-API-Version"),
         }
     }
 
@@ -211,12 +211,14 @@ impl<S: Service> App<S> {
         let public = matches!(&located, Some(at) if self.is_public(&at.found));
         let caller = match public {
             true => Arc::new(Caller::default()),
-            false if located.is_none() && S::SHAPE.name == "identity" => return Ok(Err(envelope.unknown_path(occasion))),
+            false if located.is_none() && S::SHAPE.name == "identity" => {
+                return Ok(Err(envelope.unknown_path(occasion)));
+            }
             false => self.caller(request).await?,
         };
         let version = match self.version(request, occasion) {
             Ok(version) => version,
-            Err(reply) => return Ok(Err(reply)),
+            Err(reply) => return Ok(Err(*reply)),
         };
         let Some(at) = located else {
             return Ok(Err(envelope.unknown_path(occasion)));
@@ -280,7 +282,7 @@ impl<S: Service> App<S> {
         S::SHAPE.envelope.reply(&refusal, occasion)
     }
 
-    fn version(&self, request: &Request, occasion: &mut Occasion) -> Result<Version, Reply> {
+    fn version(&self, request: &Request, occasion: &mut Occasion) -> Result<Version, Box<Reply>> {
         let Some(versions) = &S::SHAPE.versions else {
             return Ok(Version(0, 0));
         };
@@ -292,9 +294,9 @@ impl<S: Service> App<S> {
             }
             Asked::OutOfRange(version) => {
                 occasion.version = Some(version);
-                Err(envelope.bad_version(&version.to_string(), true, versions, occasion))
+                Err(Box::new(envelope.bad_version(&version.to_string(), true, versions, occasion)))
             }
-            Asked::Unreadable(text) => Err(envelope.bad_version(&text, false, versions, occasion)),
+            Asked::Unreadable(text) => Err(Box::new(envelope.bad_version(&text, false, versions, occasion))),
         }
     }
 

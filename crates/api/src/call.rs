@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use base::Json;
+use db::Page;
 use db::Tx;
-use db::page::Page;
 
 use crate::caller::Caller;
 use crate::fault::{Answer, Refusal};

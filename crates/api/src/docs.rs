@@ -17,7 +17,8 @@ pub fn served<S: Service>(operations: &[Operation<S>]) -> Vec<String> {
 
 /// The page of one service in `docs/api/`: a line for each operation.
 pub fn page<S: Service>(operations: &[Operation<S>]) -> String {
-    let mut page = format!("# {}\n\n| operation | versions | rule | success | body |\n|---|---|---|---|---|\n", S::SHAPE.name);
+    let mut page =
+        format!("# {}\n\n| operation | versions | rule | success | body |\n|---|---|---|---|---|\n", S::SHAPE.name);
     for (line, operation) in served(operations).iter().zip(operations) {
         let rule = match (operation.rule, operation.public, operation.open) {
             (Some(rule), ..) => rule,
@@ -50,7 +51,8 @@ pub fn openapi<S: Service>(operations: &[Operation<S>], version: Version) -> Jso
                 schema = json!({"type": "object", "properties": {action: schema}, "required": [action]});
             }
             // Actions share a path: any of their bodies will do.
-            let known = paths[&path][&method]["requestBody"]["content"]["application/json"]["schema"]["anyOf"].as_array();
+            let known =
+                paths[&path][&method]["requestBody"]["content"]["application/json"]["schema"]["anyOf"].as_array();
             let mut bodies = known.cloned().unwrap_or_default();
             bodies.push(schema);
             entry["requestBody"] = json!({"content": {"application/json": {"schema": {"anyOf": bodies}}}});

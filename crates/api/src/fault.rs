@@ -207,16 +207,19 @@ impl Envelope {
         let Versions { min, max, .. } = versions;
         match (self, readable) {
             (Envelope::Placement, _) => {
-                let refusal = Refusal::new(406, "", format!("Invalid microversion: Unacceptable version header: {asked}"));
+                let refusal =
+                    Refusal::new(406, "", format!("Invalid microversion: Unacceptable version header: {asked}"));
                 let refusal = refusal.with("max_version", json!(max.to_string()));
                 placement(&refusal.with("min_version", json!(min.to_string())), occasion)
             }
             (_, false) => {
-                let text = format!("API Version String {asked} is of invalid format. Must be of format MajorNum.MinorNum.");
+                let text =
+                    format!("API Version String {asked} is of invalid format. Must be of format MajorNum.MinorNum.");
                 self.reply(&Refusal::bad_request(text), occasion)
             }
             (_, true) => {
-                let text = format!("Version {asked} is not supported by the API. Minimum is {min} and maximum is {max}.");
+                let text =
+                    format!("Version {asked} is not supported by the API. Minimum is {min} and maximum is {max}.");
                 self.reply(&Refusal::new(406, "computeFault", text), occasion)
             }
         }
@@ -225,9 +228,7 @@ impl Envelope {
     /// The words for a denied rule.
     pub fn denied(self, rule: &str) -> Refusal {
         match self {
-            Envelope::Compute => {
-                Refusal::forbidden(format!("Policy doesn't allow {rule} to be performed."))
-            }
+            Envelope::Compute => Refusal::forbidden(format!("Policy doesn't allow {rule} to be performed.")),
             Envelope::Identity => {
                 Refusal::forbidden(format!("You are not authorized to perform the requested action: {rule}."))
             }
@@ -235,9 +236,7 @@ impl Envelope {
             Envelope::Network => {
                 Refusal::new(403, "PolicyNotAuthorized", format!("rule:{rule} is disallowed by policy"))
             }
-            Envelope::Placement => {
-                Refusal::forbidden(format!("Policy does not allow {rule} to be performed."))
-            }
+            Envelope::Placement => Refusal::forbidden(format!("Policy does not allow {rule} to be performed.")),
         }
     }
 }
@@ -286,9 +285,7 @@ fn compute(refusal: &Refusal) -> Reply {
 
 fn identity(refusal: &Refusal) -> Reply {
     let message = match refusal.status {
-        500 if refusal.message.is_empty() => {
-            "An unexpected error prevented the server from fulfilling your request."
-        }
+        500 if refusal.message.is_empty() => "An unexpected error prevented the server from fulfilling your request.",
         _ => &refusal.message,
     };
     let title = if refusal.kind.is_empty() { title(refusal.status) } else { &refusal.kind };
@@ -304,7 +301,9 @@ fn image(refusal: &Refusal, occasion: &Occasion) -> Reply {
              supplied the wrong credentials (e.g., bad password), or your browser does not understand how to supply \
              the credentials required."
         }
-        500 if refusal.message.is_empty() => "The server has either erred or is incapable of performing the requested operation.",
+        500 if refusal.message.is_empty() => {
+            "The server has either erred or is incapable of performing the requested operation."
+        }
         _ => &refusal.message,
     };
     web_page(refusal.status, message, occasion.accepts_json)
@@ -351,7 +350,9 @@ fn placement(refusal: &Refusal, occasion: &Occasion) -> Reply {
         403 => "Access was denied to this resource.",
         404 => "The resource could not be found.",
         405 => "The method specified is not allowed for this resource.",
-        406 => "The resource could not be generated that was acceptable to your browser (content of type application/json.",
+        406 => {
+            "The resource could not be generated that was acceptable to your browser (content of type application/json."
+        }
         409 => "There was a conflict when trying to complete your request.",
         415 => "The request media type is not supported by this server.",
         500 => "The server has either erred or is incapable of performing the requested operation.",

@@ -1,7 +1,7 @@
 //! Paging, sorting and filtering: what a listing allows, and what a request's query asks for.
 
-use db::page::{Filter, Order, Page, Test};
 use db::Value;
+use db::{Filter, Order, Page, Test};
 
 use crate::fault::{Answer, Envelope, Refusal};
 use crate::limits;

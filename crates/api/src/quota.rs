@@ -52,12 +52,7 @@ pub async fn limit(tx: &mut Tx, project: &str, limit: &Limit) -> Result<i64, db:
 }
 
 /// Checks that `requested` more fit. Call it inside the transaction that inserts them.
-pub async fn within(
-    tx: &mut Tx,
-    project: &str,
-    kind: &Limit,
-    requested: i64,
-) -> Answer<Result<(), OverQuota>> {
+pub async fn within(tx: &mut Tx, project: &str, kind: &Limit, requested: i64) -> Answer<Result<(), OverQuota>> {
     lock(tx, project).await?;
     let allowed = limit(tx, project, kind).await?;
     if allowed < 0 {

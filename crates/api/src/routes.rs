@@ -85,9 +85,10 @@ impl Routes {
     }
 
     pub(crate) fn locate(&self, method: &Method, path: &str, shape: &Shape) -> Option<Located> {
-        let mount = shape.mounts.iter().find(|mount| {
-            path.strip_prefix(**mount).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        })?;
+        let mount = shape
+            .mounts
+            .iter()
+            .find(|mount| path.strip_prefix(**mount).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))?;
         let below = path[mount.len()..].trim_end_matches('/');
         let below = if below.is_empty() { "/" } else { below };
         if let Some((project, rest)) = project_and_rest(below).filter(|_| shape.project_in_path) {

@@ -127,7 +127,8 @@ fn base_url(headers: &HeaderMap, local: &str) -> String {
 
 /// Links must not carry what a client smuggles into its host header.
 fn is_host(text: &str) -> bool {
-    text.len() <= 260 && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'[' | b']' | b'_'))
+    text.len() <= 260
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'[' | b']' | b'_'))
 }
 
 fn incoming(body: Incoming) -> Chunks {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use base::{Json, json};
-use db::page::Page;
+use db::Page;
 use serde_json::Map;
 
 use crate::caller::Caller;

@@ -116,7 +116,8 @@ impl Config {
                 section = name.strip_suffix(']').ok_or((number + 1, "a section without ']'"))?.trim().to_string();
                 last = None;
             } else {
-                let (name, value) = bare.split_once(['=', ':']).ok_or((number + 1, "neither a section nor an option"))?;
+                let (name, value) =
+                    bare.split_once(['=', ':']).ok_or((number + 1, "neither a section nor an option"))?;
                 let key = (section.clone(), name.trim().to_string());
                 here.entry(key.clone()).or_default().push(unquoted(value.trim()).to_string());
                 last = Some(key);

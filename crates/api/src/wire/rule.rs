@@ -145,7 +145,7 @@ impl Rule {
     }
 
     /// Text must match this regular expression, which is anchored only where it says so.
-    pub const fn matching(mut self, expression: &'static str) -> Rule {
+    pub fn matching(mut self, expression: &'static str) -> Rule {
         if let Kind::Text { min, max, .. } = self.kind {
             self.kind = Kind::Text { min, max, pattern: Some(expression) };
         }
@@ -330,9 +330,7 @@ fn text_complaint(text: &str, min: usize, max: usize, pattern: Option<&'static s
         _ if length < min && min == 1 => Some(format!("{} is too short", shown())),
         _ if length < min => Some(format!("{} is too short", shown())),
         _ if length > max => Some(format!("{} is too long", shown())),
-        Some(pattern) if !compiled(pattern).is_match(text) => {
-            Some(format!("{} does not match '{pattern}'", shown()))
-        }
+        Some(pattern) if !compiled(pattern).is_match(text) => Some(format!("{} does not match '{pattern}'", shown())),
         _ => None,
     }
 }

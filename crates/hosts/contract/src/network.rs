@@ -33,9 +33,16 @@ pub struct Network {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "type")]
 pub enum Segment {
-    Flat { physical: String },
-    Vlan { physical: String, tag: u16 },
-    Vxlan { vni: u32 },
+    Flat {
+        physical: String,
+    },
+    Vlan {
+        physical: String,
+        tag: u16,
+    },
+    Vxlan {
+        vni: u32,
+    },
     /// Only ports of one host reach each other.
     Local,
 }
