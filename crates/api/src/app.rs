@@ -5,7 +5,7 @@
 //! ```
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -349,7 +349,7 @@ impl<S: Service> App<S> {
             reader: Arc::new(reader),
             action: operation.action,
             names: target.names,
-            content: request.content,
+            content: Mutex::new(request.content),
             rule,
             policy: self.policy.clone(),
             asked: Arc::new(AtomicBool::new(operation.open || operation.public)),

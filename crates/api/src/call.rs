@@ -1,7 +1,7 @@
 //! One request on its way through a handler.
 
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use base::Json;
@@ -32,7 +32,8 @@ pub struct Call<S: Service> {
     /// The body's key on `…/action` paths.
     pub action: Option<&'static str>,
     pub(crate) names: Vec<String>,
-    pub(crate) content: Content,
+    /// Behind a lock only so that a shared call may cross threads; nobody contends.
+    pub(crate) content: Mutex<Content>,
     pub(crate) rule: Option<(RuleId, &'static str)>,
     pub(crate) policy: Arc<Policy>,
     /// Set once the operation's rule has been asked; an answer without it is a defect of ours.
@@ -107,7 +108,12 @@ impl<S: Service> Call<S> {
 
     /// The body as JSON; an empty body is null. The body is gone afterwards.
     pub async fn json(&mut self) -> Answer<Json> {
-        crate::input::json(std::mem::take(&mut self.content)).await
+        crate::input::json(self.take_content()).await
+    }
+
+    /// The body as it arrives. It is gone afterwards.
+    pub fn take_content(&mut self) -> Content {
+        std::mem::take(self.content.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner()))
     }
 
     /// A header's value, when it is readable text.

@@ -108,7 +108,7 @@ impl<S: Service, T: Wire> Input<S> for Action<T> {
 
 impl<S: Service> Input<S> for Upload {
     fn read<'a>(call: &'a mut Call<S>) -> BoxFuture<'a, Answer<Self>> {
-        let content = std::mem::take(&mut call.content);
+        let content = call.take_content();
         Box::pin(async { Ok(Upload(content)) })
     }
 }

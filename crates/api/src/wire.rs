@@ -56,7 +56,8 @@ impl Problem {
         let text = match envelope {
             Envelope::Compute | Envelope::Identity if last.is_empty() => message,
             Envelope::Compute => {
-                format!("Invalid input for field/attribute {last}. Value: {}. {message}", rule::python(&value))
+                let shown = value.as_str().map_or_else(|| rule::python(&value), String::from);
+                format!("Invalid input for field/attribute {last}. Value: {shown}. {message}")
             }
             Envelope::Identity => format!("Invalid input for field '{}': {message}", path.join(".")),
             Envelope::Image => format!("Provided object does not match schema 'image': {message}"),
