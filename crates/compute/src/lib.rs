@@ -1,1 +1,80 @@
-//! See ARCHITECTURE.md.
+//! The compute service: servers and what they are made of.
+//!
+//! ```text
+//! client → api::App → operations (one file per resource) → rows, flows
+//!                                     flows → placement, network, image   (crates/clients)
+//!                                     hosts ⇄ bus: HELLO, DESIRED, REPORT, POKE
+//! ```
+//!
+//! - [`documents`] version documents, outside the table
+
+mod documents;
+pub mod flavors;
+
+use std::sync::Arc;
+
+use api::{App, Authenticator, Envelope, Operation, Policy, Reply, Request, Service, Shape, Versions, v};
+use clients::Peer;
+use db::{Db, Migration, Schema};
+
+/// What the calls of compute lean on.
+pub struct Compute {
+    pub db: Db,
+    pub peers: Peers,
+    pub bus: bus::Bus,
+}
+
+/// The services that compute asks for things.
+#[derive(Clone)]
+pub struct Peers {
+    pub placement: Peer,
+    pub image: Peer,
+    pub network: Peer,
+    pub identity: Peer,
+}
+
+impl Service for Compute {
+    const SHAPE: Shape = Shape {
+        name: "compute",
+        envelope: Envelope::Compute,
+        versions: Some(Versions {
+            word: "compute",
+            older_header: Some("x-openstack-nova-api-version"),
+            min: v(2, 1),
+            max: v(2, 104),
+        }),
+        mounts: &["/v2.1", "/v2"],
+        project_in_path: true,
+    };
+
+    fn document(&self, request: &Request) -> Option<Reply> {
+        documents::answer(request)
+    }
+}
+
+/// The tables of compute.
+pub const SCHEMA: Schema = Schema {
+    service: "compute",
+    migrations: &[
+        Migration { number: 1, name: "quotas", sql: api::quota::MIGRATION },
+        //Migration { number: 2, name: "flows", sql: flow::MIGRATION },
+        Migration { number: 3, name: "flavors", sql: include_str!("../migrations/0003_flavors.sql") },
+    ],
+};
+
+/// Everything that a client can ask of compute.
+pub fn operations() -> Vec<Operation<Compute>> {
+    let tables = [flavors::operations()];
+    tables.into_iter().flatten().collect()
+}
+
+/// Compute, ready to answer.
+pub fn app(
+    compute: Arc<Compute>,
+    policy_overrides: Option<&str>,
+    authenticator: Arc<dyn Authenticator>,
+) -> Result<App<Compute>, api::policy::PolicyError> {
+    let policy = Policy::new(include_str!("../policy.tsv"), policy_overrides)?;
+    let missing = include_str!("../../../tests/ratchet/operations/compute.txt");
+    Ok(App::new(compute, operations(), missing, policy, authenticator))
+}

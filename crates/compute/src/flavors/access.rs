@@ -1,0 +1,98 @@
+//! Which projects may use a private flavor.
+
+use api::wire::text;
+use api::{Action, Answer, Call, Document, Json, Operation, OrConflict, Path, Permitted, action, get, json};
+use db::{record, select, sql};
+
+use super::{Flavor, FlavorFault, find};
+use crate::Compute;
+
+pub fn operations() -> Vec<Operation<Compute>> {
+    vec![
+        get("/flavors/{id}/os-flavor-access", list).rule("os_compute_api:os-flavor-access"),
+        action("/flavors/{id}/action", "addTenantAccess", add)
+            .rule("os_compute_api:os-flavor-access:add_tenant_access")
+            .status(200),
+        action("/flavors/{id}/action", "removeTenantAccess", remove)
+            .rule("os_compute_api:os-flavor-access:remove_tenant_access")
+            .status(200),
+    ]
+}
+
+api::wire! {
+    /// The project that a flavor is opened or closed to.
+    pub struct Tenant {
+        tenant: String = text(1, 255).required(),
+    }
+}
+
+record! {
+    pub struct Access in "flavor_access" {
+        flavor_id: String,
+        project_id: String,
+    }
+}
+
+api::faults! {
+    /// Why access to a flavor cannot be shown or changed.
+    pub enum AccessFault {
+        Public() = 404 "itemNotFound" "Access list not available for public flavors.",
+        AddToPublic() = 409 "conflictingRequest" "Can not add access to a public flavor.",
+        Exists(id: String, project: String) = 409 "conflictingRequest"
+            "Flavor access already exists for flavor {id} and project {project} combination.",
+        Missing(id: String, project: String) = 404 "itemNotFound"
+            "Flavor access not found for {id} / {project} combination.",
+        NoProject(project: String) = 400 "badRequest" "Project ID {project} is not a valid project.",
+    }
+}
+
+async fn list(call: Call<Compute>, Path(id): Path<String>) -> Answer<Document> {
+    let flavor = known(&call, id).await?;
+    if flavor.is_public {
+        return Err(AccessFault::Public {}.into());
+    }
+    shown(&call, flavor).await
+}
+
+async fn add(call: Call<Compute>, (Path(id), Action(to)): (Path<String>, Action<Tenant>)) -> Answer<Document> {
+    let flavor = known(&call, id).await?;
+    if flavor.is_public {
+        return Err(AccessFault::AddToPublic {}.into());
+    }
+    must_exist(&call, &to.tenant).await?;
+    let access = Access { flavor_id: flavor.id.clone(), project_id: to.tenant };
+    let exists = || AccessFault::Exists { id: access.flavor_id.clone(), project: access.project_id.clone() };
+    call.db.insert(&access).await.or_conflict(exists)?;
+    shown(&call, flavor).await
+}
+
+async fn remove(call: Call<Compute>, (Path(id), Action(from)): (Path<String>, Action<Tenant>)) -> Answer<Document> {
+    let flavor = known(&call, id).await?;
+    must_exist(&call, &from.tenant).await?;
+    let gone = sql("DELETE FROM flavor_access WHERE flavor_id = ? AND project_id = ?");
+    if call.db.run(gone.bind(&flavor.id).bind(&from.tenant)).await? == 0 {
+        return Err(AccessFault::Missing { id: flavor.id.clone(), project: from.tenant }.into());
+    }
+    shown(&call, flavor).await
+}
+
+async fn known(call: &Call<Compute>, id: String) -> Answer<Permitted<Flavor>> {
+    let flavor = find(&call.db, &id).await?.ok_or(FlavorFault::NotFound { id })?;
+    call.permit(flavor)
+}
+
+async fn shown(call: &Call<Compute>, flavor: Permitted<Flavor>) -> Answer<Document> {
+    let rows = call.db.all(select::<Access>("WHERE flavor_id = ? ORDER BY project_id").bind(&flavor.id)).await?;
+    let entry = |row: &Access| json!({"flavor_id": row.flavor_id, "tenant_id": row.project_id});
+    let entries: Vec<Json> = rows.iter().map(entry).collect();
+    Ok(Document::of(flavor, |_| json!({"flavor_access": entries})))
+}
+
+/// Upstream: a project that identity does not know is refused; an identity that does not answer is believed.
+async fn must_exist(call: &Call<Compute>, project: &str) -> Answer<()> {
+    let path = format!("/v3/projects/{}", api::message::encode(project));
+    match call.peers.identity.get(clients::Rights::Service, &path).await {
+        Err(error) if error.is_missing() => Err(AccessFault::NoProject { project: project.to_string() }.into()),
+        _ => Ok(()),
+    }
+}
