@@ -36,7 +36,8 @@ def preload():
     """Imports every command of the clients, so that the forks need not."""
     import glanceclient.shell  # noqa: F401
     import openstackclient.shell  # noqa: F401
-    for entry in importlib.metadata.entry_points():
+    entries = [entry for package in importlib.metadata.distributions() for entry in package.entry_points]
+    for entry in entries:
         if entry.group.startswith('openstack.'):
             try:
                 importlib.import_module(entry.module)

@@ -40,16 +40,22 @@ pub struct Floor {
     pub run: fn() -> Result<Tally>,
 }
 
+const fn quick(name: &'static str, about: &'static str, run: fn() -> Result<Tally>) -> Floor {
+    Floor { name, about, quick: true, run }
+}
+
+const fn whole(name: &'static str, about: &'static str, run: fn() -> Result<Tally>) -> Floor {
+    Floor { name, about, quick: false, run }
+}
+
 pub const FLOORS: &[Floor] = &[
-    Floor { name: "format", about: "the source is formatted", quick: true, run: format },
-    Floor { name: "clippy", about: "the compiler and clippy have nothing to say", quick: true, run: clippy },
-    Floor { name: "tidy", about: "the house style, as far as a program sees it", quick: true, run: house_style },
-    Floor {
-        name: "tests",
-        about: "unit, API and torture tests on SQLite and the bus in process",
-        quick: true,
-        run: tests,
-    },
+    quick("format", "the source is formatted", format),
+    quick("clippy", "the compiler and clippy have nothing to say", clippy),
+    quick("tidy", "the house style, as far as a program sees it", house_style),
+    quick("tests", "unit, API and torture tests on SQLite and the bus in process", tests),
+    whole("mariadb", "the tests that keep rows, on MariaDB", mariadb),
+    whole("postgres", "the tests that keep rows, on PostgreSQL", postgres),
+    whole("rabbitmq", "the tests that send messages, on RabbitMQ", rabbitmq),
 ];
 
 fn format() -> Result<Tally> {
@@ -73,8 +79,45 @@ fn tests() -> Result<Tally> {
     cargo_tests(&[], &[])
 }
 
+fn mariadb() -> Result<Tally> {
+    packages::ensure(&[packages::BUILD, packages::ENGINES])?;
+    let server = engines::MariaDb::start()?;
+    let url = server.url("");
+    let environment = [("FERROSTACK_TEST_DB", "mariadb"), ("FERROSTACK_TEST_DB_SERVER", &url)];
+    cargo_tests(&crates_with("db"), &environment)
+}
+
+fn postgres() -> Result<Tally> {
+    packages::ensure(&[packages::BUILD, packages::ENGINES])?;
+    let server = engines::Postgres::start()?;
+    let url = server.url("");
+    let environment = [("FERROSTACK_TEST_DB", "postgres"), ("FERROSTACK_TEST_DB_SERVER", &url)];
+    cargo_tests(&crates_with("db"), &environment)
+}
+
+fn rabbitmq() -> Result<Tally> {
+    packages::ensure(&[packages::BUILD, packages::ENGINES])?;
+    let server = engines::RabbitMq::start()?;
+    let url = server.url("");
+    let environment = [("FERROSTACK_TEST_BUS", "rabbitmq"), ("FERROSTACK_TEST_BUS_SERVER", &url)];
+    cargo_tests(&crates_with("bus"), &environment)
+}
+
+/// The crates whose tests start engines and that are this crate or lean on it.
+fn crates_with(library: &str) -> Vec<String> {
+    let manifests = tree::sources().into_iter().filter(|source| source.path.ends_with("/Cargo.toml"));
+    let wanted = manifests.filter(|source| {
+        let has = |line: &str| source.text.lines().any(|it| it == line);
+        let engines = has("engines.workspace = true") || has("testkit.workspace = true");
+        let leans = has(&format!("{library}.workspace = true")) || has(&format!("name = \"{library}\""));
+        engines && leans && has("[dev-dependencies]")
+    });
+    let name = |text: &str| text.lines().find_map(|line| line.strip_prefix("name = ")).map(|it| it.replace('"', ""));
+    wanted.filter_map(|source| name(&source.text)).collect()
+}
+
 /// Runs the tests of these packages (all, when none is named) in this environment.
-fn cargo_tests(names: &[&str], environment: &[(&str, &str)]) -> Result<Tally> {
+fn cargo_tests(names: &[String], environment: &[(&str, &str)]) -> Result<Tally> {
     let nextest = process::find("cargo-nextest").is_some() || cargo_home_has_nextest();
     let mut command = process::cargo();
     if nextest {
@@ -86,7 +129,7 @@ fn cargo_tests(names: &[&str], environment: &[(&str, &str)]) -> Result<Tally> {
     }
     match names {
         [] => command.arg("--workspace"),
-        names => command.args(names.iter().flat_map(|name| ["--package", name])),
+        names => command.args(names.iter().flat_map(|name| ["--package", name.as_str()])),
     };
     command.envs(environment.iter().copied());
     let done = process::shown(&mut command)?;
