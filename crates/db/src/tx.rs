@@ -16,6 +16,7 @@ use crate::{mariadb, postgres, sqlite};
 pub struct Tx {
     open: Open,
     failed: bool,
+    after: Vec<Box<dyn FnOnce() + Send + Sync>>,
 }
 
 enum Open {
@@ -35,7 +36,7 @@ impl Tx {
             Engine::MariaDb(pool) => Open::MariaDb(pool.begin().await.map_err(unavailable)?),
             Engine::Postgres(pool) => Open::Postgres(pool.begin().await.map_err(unavailable)?),
         };
-        Ok(Tx { open, failed: false })
+        Ok(Tx { open, failed: false, after: Vec::new() })
     }
 
     /// Makes it happen.
@@ -47,7 +48,15 @@ impl Tx {
             Open::Sqlite(open) => open.commit().await.map_err(|error| judged(error, "COMMIT", sqlite::judge)),
             Open::MariaDb(open) => open.commit().await.map_err(|error| judged(error, "COMMIT", mariadb::judge)),
             Open::Postgres(open) => open.commit().await.map_err(|error| judged(error, "COMMIT", postgres::judge)),
-        }
+        }?;
+        self.after.into_iter().for_each(|tell| tell());
+        Ok(())
+    }
+
+    /// Calls `tell` right after the commit, to wake somebody. A crash in between, or a commit whose answer is lost,
+    /// loses the call: nothing may depend on it.
+    pub fn after_commit(&mut self, tell: impl FnOnce() + Send + Sync + 'static) {
+        self.after.push(Box::new(tell));
     }
 
     /// Makes it not have happened, and waits until that is so.
