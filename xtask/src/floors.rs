@@ -103,17 +103,19 @@ fn rabbitmq() -> Result<Tally> {
     cargo_tests(&crates_with("bus"), &environment)
 }
 
-/// The crates whose tests start engines and that are this crate or lean on it.
+/// The library's own crate, and those that lean on it and whose tests start engines.
 fn crates_with(library: &str) -> Vec<String> {
     let manifests = tree::sources().into_iter().filter(|source| source.path.ends_with("/Cargo.toml"));
-    let wanted = manifests.filter(|source| {
-        let has = |line: &str| source.text.lines().any(|it| it == line);
-        let engines = has("engines.workspace = true") || has("testkit.workspace = true");
-        let leans = has(&format!("{library}.workspace = true")) || has(&format!("name = \"{library}\""));
-        engines && leans && has("[dev-dependencies]")
+    let named = manifests.filter_map(|source| {
+        let name = source.text.lines().find_map(|line| line.strip_prefix("name = "))?.replace('"', "");
+        Some((name, source.text))
     });
-    let name = |text: &str| text.lines().find_map(|line| line.strip_prefix("name = ")).map(|it| it.replace('"', ""));
-    wanted.filter_map(|source| name(&source.text)).collect()
+    let wanted = named.filter(|(name, text)| {
+        let has = |line: &str| text.lines().any(|it| it == line);
+        let engines = has("[dev-dependencies]") && (has("engines.workspace = true") || has("testkit.workspace = true"));
+        name == library || (engines && has(&format!("{library}.workspace = true")))
+    });
+    wanted.map(|(name, _)| name).collect()
 }
 
 /// Runs the tests of these packages (all, when none is named) in this environment.

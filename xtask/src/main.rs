@@ -7,6 +7,7 @@ mod golden;
 mod packages;
 mod process;
 mod python;
+mod tempest;
 mod tidy;
 mod tree;
 
@@ -32,6 +33,8 @@ enum Task {
     Test(check::Choice),
     /// Compare with what upstream did, or write such files anew
     Golden(golden::Choice),
+    /// Run upstream's own test suite against a cloud
+    Tempest(tempest::Choice),
 }
 
 fn main() -> ExitCode {
@@ -52,5 +55,6 @@ fn run(task: Task) -> Result<bool> {
         Task::Check => check::quick(),
         Task::Test(choice) => check::every(&choice),
         Task::Golden(choice) => golden::run(&choice),
+        Task::Tempest(choice) => tempest::run(&choice),
     }
 }
