@@ -2,6 +2,7 @@
 
 mod check;
 mod cloud;
+mod demo;
 mod floors;
 mod golden;
 mod packages;
@@ -35,6 +36,8 @@ enum Task {
     Golden(golden::Choice),
     /// Run upstream's own test suite against a cloud
     Tempest(tempest::Choice),
+    /// From this machine to a server that answers SSH, in one command
+    Demo(demo::Choice),
 }
 
 fn main() -> ExitCode {
@@ -56,5 +59,6 @@ fn run(task: Task) -> Result<bool> {
         Task::Test(choice) => check::every(&choice),
         Task::Golden(choice) => golden::run(&choice),
         Task::Tempest(choice) => tempest::run(&choice),
+        Task::Demo(choice) => demo::run(&choice),
     }
 }
