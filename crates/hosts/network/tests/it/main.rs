@@ -1,0 +1,9 @@
+//! The network of hosts, made for real: namespaces are hosts, and namespaces with a wire into a host are guests.
+//!
+//! Root's rights are needed; the tests run only when `FERROSTACK_HOST_TESTS=1`, except those of the fake.
+
+mod dhcp_client;
+mod fake;
+mod groups;
+mod lab;
+mod ports;
