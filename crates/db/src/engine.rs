@@ -18,8 +18,11 @@ use crate::sqlite::Pools;
 use crate::tx::Tx;
 use crate::{mariadb, postgres, sqlite};
 
-/// Limit: prepared statements kept per connection; a service has a few hundred texts.
+/// Limit: prepared statements kept per connection to a SQLite file; a service has a few hundred texts.
 pub(crate) const STATEMENTS: usize = 512;
+
+/// Limit: the same per connection to a server, where they take memory that all share: MariaDB keeps 16 382 in all.
+pub(crate) const SERVER_STATEMENTS: usize = 128;
 
 /// Limit: a connection idle for longer is tried before it is used, because the server may have closed it.
 pub(crate) const FRESH: Duration = Duration::from_secs(5);
@@ -28,14 +31,14 @@ pub(crate) const FRESH: Duration = Duration::from_secs(5);
 const TRIES: u32 = 8;
 
 /// Limit: the longest pause before another try, in milliseconds.
-const PAUSE_MS: u64 = 200;
+const PAUSE_MS: u64 = 500;
 
 /// How a database is opened.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Nothing needs to survive a power cut.
     pub test: bool,
-    /// Limit: connections to a server.
+    /// Limit: connections to a server; out of the box PostgreSQL takes 100 from all services together.
     pub connections: u32,
     /// Limit: reading connections to a SQLite file, beside the one that writes.
     pub readers: u32,
@@ -45,7 +48,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { test: false, connections: 16, readers: 4, wait_ms: 30_000 }
+        Options { test: false, connections: 10, readers: 4, wait_ms: 30_000 }
     }
 }
 
@@ -116,7 +119,7 @@ impl Db {
         for attempt in 1..TRIES {
             match work().await {
                 Err(error) if error.is_conflict() => {
-                    let longest = PAUSE_MS.min(1 << attempt);
+                    let longest = PAUSE_MS.min(2 << attempt);
                     let pause = rand::rng().random_range(0..=longest * 1_000);
                     tokio::time::sleep(Duration::from_micros(pause)).await;
                 }

@@ -10,7 +10,7 @@ use sqlx::mysql::{
 use sqlx::{Arguments as _, Decode, Executor as _, MySql, Row as _, TypeInfo as _, ValueRef as _};
 
 use crate::address::Server;
-use crate::engine::{FRESH, Options, STATEMENTS};
+use crate::engine::{FRESH, Options, SERVER_STATEMENTS};
 use crate::error::{Error, Verdict, judged};
 use crate::query::Ready;
 use crate::row::{Kept, Row};
@@ -29,7 +29,7 @@ pub(crate) fn open(server: &Server, options: &Options) -> MySqlPool {
         .username(&server.user)
         .database(&server.database)
         .ssl_mode(MySqlSslMode::Disabled)
-        .statement_cache_capacity(STATEMENTS)
+        .statement_cache_capacity(SERVER_STATEMENTS)
         .pipes_as_concat(false)
         .no_engine_substitution(false)
         .timezone(None)

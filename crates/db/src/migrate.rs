@@ -12,7 +12,7 @@ use crate::ddl::{is_definition, statements, translated};
 use crate::engine::{Db, Dialect, Engine};
 use crate::error::Error;
 use crate::queries::Queries;
-use crate::query::{Ready, sql};
+use crate::query::{Ready, refuse_keywords, sql};
 use crate::record::Record;
 use crate::tx::Tx;
 use crate::{mariadb, record, select};
@@ -129,6 +129,7 @@ impl Db {
                 continue;
             }
             for statement in statements(migration.sql) {
+                refuse_keywords(&statement);
                 let ready = Ready::once(translated(tx.dialect(), &statement));
                 tx.execute(ready).await.map_err(|error| broken(schema, migration, error))?;
             }
@@ -199,6 +200,7 @@ impl Db {
                         ON DUPLICATE KEY UPDATE number = VALUES(number), step = VALUES(step)";
             sql(text).bind(schema.service).bind(migration.number).bind(place)
         };
+        refuse_keywords(statement);
         let ready = Ready::once(translated(Dialect::MariaDb, statement));
         if !is_definition(statement) {
             let mut tx = self.begin().await?;

@@ -12,7 +12,7 @@ use sqlx::postgres::{
 use sqlx::{Arguments as _, Decode, Encode, Executor as _, Postgres, Row as _, Type, TypeInfo as _, ValueRef as _};
 
 use crate::address::Server;
-use crate::engine::{FRESH, Options, STATEMENTS};
+use crate::engine::{FRESH, Options, SERVER_STATEMENTS};
 use crate::error::{Error, Verdict, judged};
 use crate::query::Ready;
 use crate::row::{Kept, Row};
@@ -27,7 +27,7 @@ pub(crate) fn open(server: &Server, options: &Options) -> PgPool {
         .username(&server.user)
         .database(&server.database)
         .ssl_mode(PgSslMode::Disable)
-        .statement_cache_capacity(STATEMENTS);
+        .statement_cache_capacity(SERVER_STATEMENTS);
     if let Some(password) = &server.password {
         connection = connection.password(password);
     }

@@ -193,6 +193,156 @@ impl Text {
     }
 }
 
+/// Names that some database takes for a keyword. Limit: those that somebody may want to call a column.
+const KEYWORDS: &[&str] = &[
+    "accessible",
+    "all",
+    "analyze",
+    "any",
+    "array",
+    "before",
+    "binary",
+    "blob",
+    "both",
+    "call",
+    "cascade",
+    "change",
+    "char",
+    "character",
+    "check",
+    "collation",
+    "column",
+    "condition",
+    "constraint",
+    "continue",
+    "convert",
+    "cross",
+    "database",
+    "databases",
+    "default",
+    "delayed",
+    "describe",
+    "dual",
+    "each",
+    "end",
+    "escaped",
+    "exit",
+    "explain",
+    "fetch",
+    "float",
+    "for",
+    "force",
+    "foreign",
+    "freeze",
+    "full",
+    "general",
+    "grant",
+    "group",
+    "having",
+    "if",
+    "ignore",
+    "index",
+    "int",
+    "interval",
+    "iterate",
+    "key",
+    "keys",
+    "kill",
+    "lateral",
+    "leading",
+    "leave",
+    "left",
+    "limit",
+    "linear",
+    "lines",
+    "load",
+    "lock",
+    "long",
+    "loop",
+    "match",
+    "mod",
+    "natural",
+    "numeric",
+    "offset",
+    "only",
+    "optimize",
+    "option",
+    "order",
+    "out",
+    "over",
+    "overlaps",
+    "partition",
+    "placing",
+    "precision",
+    "primary",
+    "procedure",
+    "purge",
+    "range",
+    "read",
+    "real",
+    "recursive",
+    "references",
+    "release",
+    "rename",
+    "repeat",
+    "replace",
+    "require",
+    "restrict",
+    "return",
+    "returning",
+    "revoke",
+    "right",
+    "rows",
+    "schema",
+    "schemas",
+    "sensitive",
+    "separator",
+    "show",
+    "signal",
+    "similar",
+    "slow",
+    "some",
+    "spatial",
+    "specific",
+    "sql",
+    "ssl",
+    "starting",
+    "symmetric",
+    "table",
+    "terminated",
+    "then",
+    "to",
+    "trailing",
+    "trigger",
+    "undo",
+    "union",
+    "unique",
+    "unlock",
+    "unsigned",
+    "usage",
+    "use",
+    "user",
+    "using",
+    "varying",
+    "verbose",
+    "when",
+    "while",
+    "window",
+    "write",
+];
+
+/// Stops a test on whichever database it runs when a name would be a keyword on another. Our SQL has its keywords in
+/// capitals and its names in small letters.
+pub(crate) fn refuse_keywords(text: &str) {
+    let mut scan = Scan::new(text);
+    while let Some((_, found)) = scan.next() {
+        if let Found::Word(word) = found {
+            let clear = KEYWORDS.binary_search(&word).is_err();
+            assert!(clear, "{word:?} is a keyword of a database; as a name it stands in double quotes: {text}");
+        }
+    }
+}
+
 /// A statement around its conditions.
 #[derive(Debug, PartialEq)]
 struct Parts<'a> {
@@ -235,6 +385,9 @@ fn placeholders(text: &str) -> usize {
 
 /// Writes lists out, and `?` as the database wants it.
 fn render(dialect: Dialect, text: String, bound: Vec<Bound>) -> Result<Ready, Error> {
+    if cfg!(debug_assertions) {
+        refuse_keywords(&text);
+    }
     let expected = placeholders(&text);
     assert_eq!(expected, bound.len(), "as many values as places: {text}");
     let lists = bound.iter().any(|bound| matches!(bound, Bound::List(_)));
@@ -371,6 +524,11 @@ mod tests {
 
         let nothing = sql("DELETE FROM t").in_list("a", Vec::<String>::new());
         assert_eq!(ready(nothing, Dialect::MariaDb).0, "DELETE FROM t WHERE (1 = 0) ");
+    }
+
+    #[test]
+    fn the_keywords_are_sorted() {
+        assert!(KEYWORDS.is_sorted());
     }
 
     #[test]

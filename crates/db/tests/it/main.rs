@@ -1,5 +1,8 @@
 //! What holds on every database; `FERROSTACK_TEST_DB` says on which one it is tried.
 
+// Tests may unwrap; clippy does not know that what they share is a test, too.
+#![allow(clippy::unwrap_used)]
+
 mod migrations;
 mod paging;
 mod speed;
@@ -20,7 +23,7 @@ record! {
         pub load: Option<f64>,
         pub created_at: base::Time,
         pub metadata: base::Json,
-        pub blob: Option<Vec<u8>>,
+        pub seal: Option<Vec<u8>>,
         pub r#type: String,
     }
 }
@@ -36,10 +39,10 @@ const SCHEMA: Schema = Schema {
                 name VARCHAR(255),
                 size_gb BIGINT NOT NULL,
                 bootable BIGINT NOT NULL,
-                load REAL,
+                \"load\" REAL,
                 created_at BIGINT NOT NULL,
                 metadata DOCUMENT NOT NULL,
-                blob BLOB,
+                seal BLOB,
                 type VARCHAR(255) NOT NULL
             );
             CREATE TABLE attachments (
@@ -78,7 +81,7 @@ fn volume(id: &str) -> Volume {
         load: None,
         created_at: base::Time(1),
         metadata: base::json!({}),
-        blob: None,
+        seal: None,
         r#type: "fast".into(),
     }
 }

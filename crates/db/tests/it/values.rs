@@ -17,11 +17,11 @@ async fn a_record_comes_back_as_it_was() {
         load: Some(-0.125),
         created_at: Time(-1_795_241_710_123_456),
         metadata: json!({"a": [1, 2.5, null, "x"], "b": {"c": true}}),
-        blob: Some(vec![0, 255, 1, 254]),
+        seal: Some(vec![0, 255, 1, 254]),
         r#type: String::new(),
         ..volume("full")
     };
-    let empty = Volume { name: None, load: None, blob: None, ..volume("empty") };
+    let empty = Volume { name: None, load: None, seal: None, ..volume("empty") };
     db.insert(&full).await.unwrap();
     db.insert(&empty).await.unwrap();
     assert_eq!(db.one(select::<Volume>("WHERE id = ?").bind("full")).await.unwrap(), full);
@@ -36,7 +36,7 @@ async fn the_same_insert_takes_a_value_where_it_took_none_before() {
         let row = Volume {
             name: some.then(|| "n".into()),
             load: some.then_some(1.5),
-            blob: some.then(|| vec![1]),
+            seal: some.then(|| vec![1]),
             ..volume(&format!("v{round}"))
         };
         db.insert(&row).await.unwrap();
@@ -75,7 +75,7 @@ async fn a_fraction_is_averaged() {
     for (id, size_gb) in [("a", 1), ("b", 2)] {
         db.insert(&Volume { size_gb, load: Some(0.1), ..volume(id) }).await.unwrap();
     }
-    let rows: Vec<Row> = db.rows(sql("SELECT AVG(size_gb), SUM(load) FROM volumes")).await.unwrap();
+    let rows: Vec<Row> = db.rows(sql("SELECT AVG(size_gb), SUM(\"load\") FROM volumes")).await.unwrap();
     assert_eq!(rows[0].get::<f64>(0).unwrap(), 1.5);
     assert!((rows[0].get::<f64>(1).unwrap() - 0.2).abs() < 1e-9);
     let error = rows[0].get::<i64>(0).unwrap_err();
@@ -130,6 +130,13 @@ async fn quotes_bars_and_backslashes_mean_the_same() {
     db.insert(&volume("a")).await.unwrap();
     let statement = sql("SELECT '\\' || \"volumes\".\"type\" || '''' AS x FROM volumes");
     assert_eq!(db.rows(statement).await.unwrap()[0].get::<String>("x").unwrap(), "\\fast'");
+}
+
+#[tokio::test]
+#[should_panic(expected = "\"key\" is a keyword of a database")]
+async fn a_keyword_that_is_not_quoted_stops_a_test_on_every_database() {
+    let (db, _guard) = fresh().await;
+    let _ = db.rows(sql("SELECT key FROM volumes")).await;
 }
 
 #[test]

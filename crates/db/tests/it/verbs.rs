@@ -60,7 +60,7 @@ async fn a_change_counts_the_rows_it_matched() {
 async fn a_null_is_bound_like_any_value() {
     let (db, _guard) = fresh().await;
     db.insert(&volume("a")).await.unwrap();
-    let set = sql("UPDATE volumes SET name = ?, load = ?, type = ?").bind_all([None, None, Some("slow")]);
+    let set = sql("UPDATE volumes SET name = ?, \"load\" = ?, type = ?").bind_all([None, None, Some("slow")]);
     assert_eq!(db.run(set).await.unwrap(), 1);
     let found = db.one(select::<Volume>("")).await.unwrap();
     assert_eq!((found.name, found.load, found.r#type.as_str()), (None, None, "slow"));

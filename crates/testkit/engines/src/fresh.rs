@@ -183,3 +183,21 @@ fn rabbitmq_server() -> &'static str {
     });
     &server.0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_url_of_a_server_becomes_that_of_a_database() {
+        assert_eq!(with_database("mysql://r@h/?unix_socket=/s", "t1"), "mysql://r@h/t1?unix_socket=/s");
+        assert_eq!(with_database("postgresql://r:p@h:5/", "t1"), "postgresql://r:p@h:5/t1");
+    }
+
+    #[test]
+    fn the_client_is_told_what_the_url_says() {
+        assert_eq!(mariadb_options("mysql://r@h/?unix_socket=/s").unwrap(), ["--user=r", "--socket=/s"]);
+        let wanted = ["--user=r", "--password=p", "--host=h", "--port=3307", "--protocol=tcp"];
+        assert_eq!(mariadb_options("mysql+pymysql://r:p@h:3307/").unwrap(), wanted);
+    }
+}

@@ -25,6 +25,7 @@ const FAST: &[&str] = &[
     "shared_buffers=64MB",
     "max_connections=400",
     "dynamic_shared_memory_type=mmap",
+    "deadlock_timeout=50ms",
     "listen_addresses=",
 ];
 

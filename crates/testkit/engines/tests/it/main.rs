@@ -1,5 +1,8 @@
 //! The servers start, answer, and are gone afterwards.
 
+// Tests may unwrap; clippy does not know that what they share is a test, too.
+#![allow(clippy::unwrap_used)]
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -56,4 +59,11 @@ fn a_rabbitmq_makes_virtual_hosts() {
 fn every_test_gets_a_database_of_its_own() {
     let (one, other) = (engines::test_db(), engines::test_db());
     assert_ne!(one.url(), other.url());
+}
+
+#[test]
+fn every_test_gets_a_bus_of_its_own() {
+    let (one, other) = (engines::test_bus(), engines::test_bus());
+    let local = one.url() == "fake://";
+    assert!(local || one.url() != other.url());
 }
