@@ -153,11 +153,11 @@ where
 /// Adds `a after x OR (a = x AND (b after y OR (b = y AND …)))`.
 fn follow(text: &mut Text, keys: &[Key<'_>], after: Vec<Value>) {
     // The same once more, weaker but plain, lets every database enter its index at the first column.
-    if let ([first, _, ..], [value, ..]) = (keys, after.as_slice()) {
-        if !first.nullable && *value != Value::Null {
-            let compare = if first.order == Order::Asc { ">=" } else { "<=" };
-            text.condition(format!("{} {compare} ?", first.name), vec![value.clone()]);
-        }
+    if let ([first, _, ..], [value, ..]) = (keys, after.as_slice())
+        && !first.nullable
+    {
+        let compare = if first.order == Order::Asc { ">=" } else { "<=" };
+        text.condition(format!("{} {compare} ?", first.name), vec![value.clone()]);
     }
     let mut condition = String::new();
     let mut values: Vec<Value> = Vec::new();

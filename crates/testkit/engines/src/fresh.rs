@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Once, OnceLock};
 
 use anyhow::{Context, bail};
 
@@ -40,9 +40,24 @@ pub fn test_db() -> TestDb {
 }
 
 fn file() -> TestDb {
-    let directory = tempfile::Builder::new().prefix("db-").tempdir_in(fast_place()).expect("memory has room for files");
+    static SWEPT: Once = Once::new();
+    SWEPT.call_once(sweep);
+    let prefix = format!("db-{}-", std::process::id());
+    let directory = tempfile::Builder::new().prefix(&prefix).tempdir_in(fast_place());
+    let directory = directory.expect("memory has room for files");
     let url = format!("sqlite:///{}", directory.path().join("test.db").display());
     TestDb { url, place: Place::File { _directory: directory } }
+}
+
+/// Removes what test processes left that were killed; the name of a directory says whose it is.
+fn sweep() {
+    for entry in std::fs::read_dir(fast_place()).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|name| name.strip_prefix("db-")?.split('-').next()?.parse::<u32>().ok());
+        if owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 fn on_server(server: &str) -> TestDb {
