@@ -232,7 +232,7 @@ impl Envelope {
             Envelope::Identity => {
                 Refusal::forbidden(format!("You are not authorized to perform the requested action: {rule}."))
             }
-            Envelope::Image => Refusal::forbidden("You are not authorized to complete this action."),
+            Envelope::Image => Refusal::forbidden(format!("You are not authorized to complete {rule} action.")),
             Envelope::Network => {
                 Refusal::new(403, "PolicyNotAuthorized", format!("rule:{rule} is disallowed by policy"))
             }
@@ -243,6 +243,12 @@ impl Envelope {
 
 /// The usual title of a status.
 pub fn title(status: u16) -> &'static str {
+    // Upstream: two words that Python has kept from an older HTTP.
+    match status {
+        413 => return "Request Entity Too Large",
+        416 => return "Request Range Not Satisfiable",
+        _ => {}
+    }
     http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("Error")
 }
 
@@ -304,6 +310,15 @@ fn image(refusal: &Refusal, occasion: &Occasion) -> Reply {
         500 if refusal.message.is_empty() => {
             "The server has either erred or is incapable of performing the requested operation."
         }
+        // Upstream: these two have a sentence of their own, and the cause after it. The kind is the media type.
+        415 => {
+            let first = format!("The request media type {} is not supported by this server.\n", refusal.kind);
+            return web_page_of(415, &first, &refusal.message, occasion.accepts_json);
+        }
+        416 => {
+            let first = "The Range requested is not available.";
+            return web_page_of(416, first, &format!("{}\n\n", refusal.message), occasion.accepts_json);
+        }
         _ => &refusal.message,
     };
     web_page(refusal.status, message, occasion.accepts_json)
@@ -311,14 +326,19 @@ fn image(refusal: &Refusal, occasion: &Occasion) -> Reply {
 
 /// Upstream: the pages of the WebOb library, which clients of image and of unknown paths see.
 fn web_page(status: u16, message: &str, as_json: bool) -> Reply {
+    web_page_of(status, message, "\n\n", as_json)
+}
+
+fn web_page_of(status: u16, message: &str, detail: &str, as_json: bool) -> Reply {
     let head = format!("{status} {}", title(status));
     if as_json {
-        let message = format!("{message}<br /><br />\n\n\n");
+        let message = format!("{message}<br /><br />\n{detail}");
         return Reply::json(status, &json!({"message": message, "code": head, "title": title(status)}));
     }
-    let safe = message.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let safe = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let (message, detail) = (safe(message), safe(detail));
     let page = format!(
-        "<html>\n <head>\n  <title>{head}</title>\n </head>\n <body>\n  <h1>{head}</h1>\n  {safe}<br /><br />\n\n\n\n </body>\n</html>"
+        "<html>\n <head>\n  <title>{head}</title>\n </head>\n <body>\n  <h1>{head}</h1>\n  {message}<br /><br />\n{detail}\n\n </body>\n</html>"
     );
     Reply::text(status, "text/html; charset=UTF-8", Bytes::from(page))
 }

@@ -3,7 +3,7 @@
 use base::Json;
 
 use crate::call::Call;
-use crate::fault::{Answer, Refusal};
+use crate::fault::{Answer, Envelope, Refusal};
 use crate::limits;
 use crate::message::{BoxFuture, Content};
 use crate::operation::Service;
@@ -127,12 +127,16 @@ impl<S: Service, A: Input<S>, B: Input<S>> Input<S> for (A, B) {
 }
 
 /// Reads a body as JSON; an empty one is null. Duplicate keys: the last one wins, as in Python.
-pub(crate) async fn json(content: Content) -> Answer<Json> {
+pub(crate) async fn json(content: Content, envelope: Envelope) -> Answer<Json> {
     let Some(bytes) = content.bytes(limits::JSON_BODY_BYTES).await else {
         return Err(Refusal::new(413, "", "Request is too large."));
     };
     if bytes.is_empty() {
         return Ok(Json::Null);
     }
-    serde_json::from_slice(&bytes).map_err(|_| Refusal::bad_request("Malformed request body"))
+    let words = match envelope {
+        Envelope::Image => "Malformed JSON in request body.",
+        _ => "Malformed request body",
+    };
+    serde_json::from_slice(&bytes).map_err(|_| Refusal::bad_request(words))
 }

@@ -10,6 +10,7 @@
 
 mod documents;
 pub mod flavors;
+pub mod keypairs;
 
 use std::sync::Arc;
 
@@ -57,14 +58,15 @@ pub const SCHEMA: Schema = Schema {
     service: "compute",
     migrations: &[
         Migration { number: 1, name: "quotas", sql: api::quota::MIGRATION },
-        //Migration { number: 2, name: "flows", sql: flow::MIGRATION },
+        Migration { number: 2, name: "flows", sql: flow::MIGRATION },
         Migration { number: 3, name: "flavors", sql: include_str!("../migrations/0003_flavors.sql") },
+        Migration { number: 4, name: "keypairs", sql: include_str!("../migrations/0004_keypairs.sql") },
     ],
 };
 
 /// Everything that a client can ask of compute.
 pub fn operations() -> Vec<Operation<Compute>> {
-    let tables = [flavors::operations()];
+    let tables = [flavors::operations(), keypairs::operations()];
     tables.into_iter().flatten().collect()
 }
 

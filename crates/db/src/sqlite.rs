@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use sqlx::error::{BoxDynError, DatabaseError};
 use sqlx::sqlite::{
-    SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteRow, SqliteSynchronous, SqliteValueRef,
+    SqliteArguments, SqliteConnectOptions, SqliteConnection, SqlitePool, SqlitePoolOptions, SqliteRow,
+    SqliteSynchronous, SqliteValueRef,
 };
-use sqlx::{Arguments as _, Decode, Row as _, Sqlite, TypeInfo as _, ValueRef as _};
+use sqlx::{Arguments as _, Decode, Executor as _, Row as _, Sqlite, TypeInfo as _, ValueRef as _};
 
 use crate::engine::{Options, STATEMENTS};
 use crate::error::{Error, Verdict, judged};
@@ -18,6 +18,10 @@ use crate::value::Value;
 
 /// Limit: rows a reader's thread may be ahead of us, so that a page arrives in one go.
 const ROWS_AHEAD: usize = 1_100;
+
+/// Limit: how often a new file is asked for its mode, and the pause in between.
+const MODE_TRIES: u32 = 400;
+const MODE_PAUSE: Duration = Duration::from_millis(5);
 
 /// Invariant: everything that writes goes through `writer`, whose only connection is the queue of the writers.
 /// Readers see the last committed state and never wait for it.
@@ -50,11 +54,26 @@ impl Pools {
                 .test_before_acquire(false)
         };
         Pools {
-            // The mode belongs to the file; two connections that set it at once would be in each other's way.
-            writer: pool(1).connect_lazy_with(connection.clone().journal_mode(SqliteJournalMode::Wal)),
+            writer: pool(1)
+                .after_connect(|connection, _| Box::pin(write_ahead(connection)))
+                .connect_lazy_with(connection.clone()),
             readers: pool(options.readers.max(1)).connect_lazy_with(connection.pragma("query_only", "ON")),
         }
     }
+}
+
+/// Puts the file into its mode. While somebody else reads a new file, SQLite says at once that it is busy instead of
+/// waiting; later there is nothing to change and nothing to wait for.
+async fn write_ahead(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    for _ in 1..MODE_TRIES {
+        match connection.execute("PRAGMA journal_mode = WAL").await {
+            Err(sqlx::Error::Database(error)) if matches!(judge(error.as_ref()), Verdict::Conflict) => {
+                tokio::time::sleep(MODE_PAUSE).await;
+            }
+            done => return done.map(drop),
+        }
+    }
+    connection.execute("PRAGMA journal_mode = WAL").await.map(drop)
 }
 
 pub(crate) async fn fetch(connection: &mut SqliteConnection, ready: Ready) -> Result<Vec<Row>, Error> {

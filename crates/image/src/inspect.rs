@@ -144,7 +144,7 @@ impl Inspector {
     pub fn finish(self) -> Result<Inspected, Refusal> {
         let Some(probe) = self.seen.recognise(&self.claimed)? else {
             return match self.claimed.as_str() {
-                "raw" => Ok(Inspected { format: Format::Raw, virtual_size: Some(self.seen.size) }),
+                "raw" => Ok(self.seen.opaque(Format::Raw)),
                 claimed if is_recognisable(claimed) => Err(self.mismatch(Format::Raw)),
                 _ => Ok(Inspected { format: Format::Raw, virtual_size: None }),
             };
@@ -155,9 +155,7 @@ impl Inspector {
         }
         match (self.claimed.as_str(), probe.format) {
             // A disk may well begin with a partition table, and an encrypted volume is uploaded as the bytes it has.
-            ("raw", Format::Gpt | Format::Luks) => {
-                Ok(Inspected { format: probe.format, virtual_size: Some(self.seen.size) })
-            }
+            ("raw", Format::Gpt | Format::Luks) => Ok(self.seen.opaque(probe.format)),
             // A kernel's boot sector looks like a partition table.
             (claimed, Format::Gpt) if !is_recognisable(claimed) => {
                 Ok(Inspected { format: Format::Raw, virtual_size: None })
@@ -223,6 +221,11 @@ impl Seen {
             return vhdx::HEAD_BYTES;
         }
         HEAD_BYTES.max(vmdk::head_bytes(&self.head))
+    }
+
+    /// A disk that is what the file holds, byte by byte.
+    fn opaque(&self, format: Format) -> Inspected {
+        Inspected { format, virtual_size: Some(self.size).filter(|size| *size > 0) }
     }
 
     fn grow_tail(&mut self, chunk: &[u8]) {

@@ -98,8 +98,8 @@ impl Store {
     /// `image` is an id that we checked: it becomes a file name.
     pub async fn begin(&self, image: &str) -> Result<Incoming, Error> {
         debug_assert!(is_file_name(image), "an image id is a file name");
-        let path = self.part(image);
-        let file = blocking("create", move || lock_new(&path)).await?;
+        let (part, whole) = (self.part(image), self.whole(image));
+        let file = blocking("create", move || lease(&part, &whole)).await?;
         let file = file.ok_or_else(|| Error::Busy(image.to_owned()))?;
         Ok(Incoming::new(self.clone(), image.to_owned(), file))
     }
@@ -145,15 +145,17 @@ impl Store {
         opened.await?.ok_or_else(|| Error::Missing(image.to_owned()))
     }
 
-    /// Removes the file, and what a dead upload left of it; neither need be there.
-    pub async fn remove(&self, image: &str) -> Result<(), Error> {
+    /// Removes the file of an image that is gone, and what a dead upload left of it; neither need be there.
+    /// False when a live upload still writes: ask again later.
+    pub async fn remove(&self, image: &str) -> Result<bool, Error> {
         let (dir, paths) = (self.dir.clone(), [self.whole(image), self.part(image)]);
         blocking("remove", move || {
-            let mut removed = false;
+            let mut gone = true;
             for path in paths {
-                removed |= remove_unlocked(&path)?;
+                gone &= remove_unlocked(&path)?;
             }
-            if removed { sync_dir(&dir) } else { Ok(()) }
+            sync_dir(&dir)?;
+            Ok(gone)
         })
         .await
     }
@@ -201,7 +203,19 @@ fn is_file_name(id: &str) -> bool {
     (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }
 
-/// Opens the file of a new upload and takes its lock; none if somebody else has it.
+/// The file of a new upload, locked; none if another upload is alive. Whoever holds it is the only one to write the
+/// image.
+fn lease(part: &Path, whole: &Path) -> io::Result<Option<File>> {
+    let Some(file) = lock_new(part)? else { return Ok(None) };
+    // Another upload may be past its renaming, so that its lock is on the file of the final name.
+    if whole.exists() && !is_unlocked(whole)? {
+        fs::remove_file(part)?;
+        return Ok(None);
+    }
+    Ok(Some(file))
+}
+
+/// Opens or creates a file and takes its lock; none if somebody else has it.
 fn lock_new(path: &Path) -> io::Result<Option<File>> {
     for _ in 0..LOCK_TRIES {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o640).open(path)?;
@@ -247,10 +261,10 @@ fn taken(file: &File) -> io::Result<bool> {
     }
 }
 
-/// A live upload removes its own file when it learns that its image is gone.
+/// Whether the file is gone, by us or before. A live upload removes its own when it learns that its image is gone.
 fn remove_unlocked(path: &Path) -> io::Result<bool> {
     let file = match File::open(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),
         opened => opened?,
     };
     if !taken(&file)? || !is_at(&file, path)? {

@@ -144,15 +144,17 @@ async fn a_reader_does_not_wait_for_a_writer() {
 async fn a_caller_who_gives_up_leaves_no_lock_behind() {
     let (db, _guard) = fresh().await;
     db.insert(&volume("a")).await.unwrap();
+    let (written, writing) = tokio::sync::oneshot::channel();
     let abandoned = {
         let db = db.clone();
         tokio::spawn(async move {
             let mut tx = db.begin().await.unwrap();
             tx.run(sql("UPDATE volumes SET size_gb = 2")).await.unwrap();
+            written.send(()).unwrap();
             std::future::pending::<()>().await;
         })
     };
-    tokio::task::yield_now().await;
+    writing.await.unwrap();
     abandoned.abort();
     abandoned.await.unwrap_err();
     db.retry(|| async {

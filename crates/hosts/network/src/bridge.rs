@@ -13,6 +13,7 @@
 //!
 //! - [`wires`] bridges, uplinks, ports      - [`filter`] security groups, by [`rules`]
 //! - [`dhcp`]  dnsmasq                      - [`inside`] addresses and routes of a namespace
+//! - [`router`] forwarding, translation      - [`room`]   a namespace of DHCP or a router as a whole
 //! - [`watch`] devices that come and go     - [`space`], [`links`], [`names`], [`kept`] what all of these stand on
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,6 +36,7 @@ mod loaded;
 mod names;
 mod probe;
 mod room;
+mod router;
 mod rules;
 mod space;
 mod watch;

@@ -176,7 +176,7 @@ fn an_image_that_is_not_what_it_claims_is_refused() {
 fn a_raw_disk_may_begin_with_a_partition_table_and_has_the_size_of_the_file() {
     assert_eq!(inspect("raw", &mbr()), fine(Format::Gpt, 4096));
     assert_eq!(inspect("raw", &gpt()), fine(Format::Gpt, 4096));
-    assert_eq!(inspect("raw", &[]), Ok(Inspected { format: Format::Raw, virtual_size: Some(0) }));
+    assert_eq!(inspect("raw", &[]), Ok(Inspected { format: Format::Raw, virtual_size: None }));
 }
 
 #[test]

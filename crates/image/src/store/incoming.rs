@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use bytes::{Bytes, BytesMut};
 use tokio::task::JoinHandle;
@@ -133,8 +134,24 @@ impl Incoming {
     pub async fn discard(mut self) -> Result<(), Error> {
         let Some(lease) = self.lease.take() else { return Ok(()) };
         self.lanes = None;
-        let paths = [self.store.part(&self.image), self.store.whole(&self.image)];
+        let paths = self.paths();
         blocking("remove", move || remove_own(&lease, &paths)).await
+    }
+
+    /// Removes also what an earlier, dead upload left. Only for who knows that the image has no file that counts.
+    pub async fn clear(mut self) -> Result<(), Error> {
+        let Some(lease) = self.lease.take() else { return Ok(()) };
+        let (paths, whole) = (self.paths(), self.store.whole(&self.image));
+        blocking("remove", move || {
+            // First the other's, while our lock still keeps new uploads out.
+            remove_unlocked(&whole)?;
+            remove_own(&lease, &paths)
+        })
+        .await
+    }
+
+    fn paths(&self) -> [PathBuf; 2] {
+        [self.store.part(&self.image), self.store.whole(&self.image)]
     }
 }
 
@@ -142,20 +159,17 @@ impl Drop for Incoming {
     fn drop(&mut self) {
         let Some(lease) = self.lease.take() else { return };
         // A lane may still be writing: harmless, its file has no name any more.
-        if let Err(error) = remove_own(&lease, &[self.store.part(&self.image), self.store.whole(&self.image)]) {
-            tracing::warn!(image = self.image, %error, "cannot remove what a broken upload left; the next sweep will");
+        if let Err(error) = remove_own(&lease, &self.paths()) {
+            tracing::warn!(image = self.image, %error, "cannot remove what a broken upload left; the sweep will");
         }
     }
 }
 
 /// Removes the file behind our lock by whichever name it has, and nothing that took its place.
-fn remove_own(lease: &File, paths: &[std::path::PathBuf; 2]) -> io::Result<()> {
+fn remove_own(lease: &File, paths: &[PathBuf]) -> io::Result<()> {
     for path in paths {
         if is_at(lease, path)? {
             fs::remove_file(path)?;
-        } else {
-            // What an earlier, dead upload left under the other name.
-            remove_unlocked(path)?;
         }
     }
     Ok(())

@@ -86,7 +86,8 @@ impl Pass<'_> {
         let links = Links::read(&self.host)?;
         let (places, unplaced) = wires::places(self.order, settings, &links);
         self.failures.extend(unplaced);
-        let rooms = room::rooms(self.order, &places, settings);
+        let (rooms, roomless) = room::rooms(self.order, &places, settings);
+        self.failures.extend(roomless);
         let wanted = wanted_devices(&places, &rooms);
         let taps = self.order.ports.iter().map(|port| port.tap.clone()).collect();
         self.shared.watch.look_for(Interest { taps, devices: wanted.clone() });
@@ -304,7 +305,7 @@ pub(crate) fn leaks(settings: &Settings, desired: &Desired) -> Result<Vec<String
     let (order, _) = check::accept(desired);
     let links = Links::read(&host)?;
     let (places, _) = wires::places(&order, settings, &links);
-    let rooms = room::rooms(&order, &places, settings);
+    let (rooms, _) = room::rooms(&order, &places, settings);
     let wanted = wanted_devices(&places, &rooms);
     let ours = links.all().filter(|link| names::is_ours(&link.ifalias) && !wanted.contains(&link.ifname));
     let mut leaks: Vec<String> = ours.map(|link| format!("device {} ({})", link.ifname, link.ifalias)).collect();

@@ -17,7 +17,7 @@ pub(crate) struct Inside {
     pub routes: Vec<Wanted>,
     /// Kernel settings, set before any address is.
     pub settings: Vec<(String, &'static str)>,
-    /// Devices that tell their neighbours after an address was added, with their MACs.
+    /// The device that tells its neighbours after an address was added, with its MAC.
     pub announce: Option<(String, String)>,
 }
 
@@ -37,13 +37,14 @@ impl Inside {
     }
 
     /// Compares and repairs with as few processes as differences ask for.
-    pub(crate) fn arrange(&self, id: &str, space: &Space) -> Result<Vec<Failure>, Error> {
+    pub(crate) fn arrange(&self, id: &str, space: &Space, strays: &[String]) -> Result<Vec<Failure>, Error> {
         space.set(&self.settings)?;
         let found = Addresses::read(space, self.has_ipv6())?;
         let mut batch = Batch::default();
         if found.link("lo").is_none_or(|lo| !lo.is_up()) {
             batch.add(id, "link set dev lo up");
         }
+        strays.iter().for_each(|device| batch.add(id, format!("link del dev {device}")));
         let mut announce = false;
         for (device, mtu, wanted) in &self.devices {
             announce |= address(id, device, *mtu, wanted, &found, &mut batch)
@@ -59,6 +60,7 @@ impl Inside {
 
     fn route(&self, id: &str, found: &Addresses, batch: &mut Batch) {
         let there = found.routes.iter().filter(|route| route.protocol != "kernel");
+        let there = there.filter(|route| self.devices.iter().any(|(device, ..)| *device == route.device));
         let there: BTreeSet<(IpNet, Option<IpAddr>)> = there.map(|route| (route.destination, route.via)).collect();
         let wanted: BTreeSet<(IpNet, Option<IpAddr>)> =
             self.routes.iter().map(|route| (route.destination.trunc(), Some(route.via))).collect();

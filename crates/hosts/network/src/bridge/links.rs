@@ -113,6 +113,10 @@ impl Addresses {
         self.links.get(device)
     }
 
+    pub(crate) fn links(&self) -> impl Iterator<Item = &Link> {
+        self.links.values()
+    }
+
     pub(crate) fn of<'a>(&'a self, device: &'a str) -> impl Iterator<Item = IpNet> + 'a {
         self.addresses.iter().filter(move |(name, _)| name == device).map(|(_, address)| *address)
     }

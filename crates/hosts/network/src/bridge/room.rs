@@ -11,7 +11,7 @@ use super::loaded::Loaded;
 use super::rules::Table;
 use super::space::{Error, Space};
 use super::wires::{self, Place, Wire};
-use super::{Settings, dhcp, names};
+use super::{Settings, dhcp, names, router};
 use crate::Look;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -29,7 +29,6 @@ pub(crate) struct RoomWire {
     pub outside: String,
     pub inside: String,
     pub mac: String,
-    pub port: String,
     pub place: Place,
 }
 
@@ -40,9 +39,19 @@ pub(crate) enum Service {
 }
 
 /// All rooms that the order asks for, where the networks they join have a place.
-pub(crate) fn rooms(order: &Desired, places: &BTreeMap<String, Place>, settings: &Settings) -> Vec<Room> {
+pub(crate) fn rooms(
+    order: &Desired,
+    places: &BTreeMap<String, Place>,
+    settings: &Settings,
+) -> (Vec<Room>, Vec<Failure>) {
     let answering = order.networks.iter().filter_map(|network| dhcp_room(network, places.get(&network.id)?, settings));
-    answering.collect()
+    let (mut rooms, mut failures) = (answering.collect::<Vec<Room>>(), Vec::new());
+    for carried in order.routers.iter().filter(|router| router.admin_state_up) {
+        let (room, failed) = router::room(carried, places, settings);
+        rooms.push(room);
+        failures.extend(failed);
+    }
+    (rooms, failures)
 }
 
 fn dhcp_room(network: &Network, place: &Place, settings: &Settings) -> Option<Room> {
@@ -52,7 +61,6 @@ fn dhcp_room(network: &Network, place: &Place, settings: &Settings) -> Option<Ro
         outside: names::tap(&dhcp.port),
         inside: device.clone(),
         mac: dhcp.mac.to_lowercase(),
-        port: dhcp.port.clone(),
         place: place.clone(),
     };
     let metadata = IpNet::from(std::net::IpAddr::V4(dhcp::METADATA));
@@ -76,6 +84,9 @@ pub(crate) struct Made {
     room: Option<Room>,
     loaded: Loaded,
     identity: Option<(u64, u64)>,
+    /// Whether the plan left namespace and wires as they were.
+    stands: bool,
+    strays: Vec<String>,
 }
 
 impl Room {
@@ -86,34 +97,38 @@ impl Room {
     /// Whether the room is as ordered, as far as can be seen without asking a program.
     pub(crate) fn is_settled(&self, made: Option<&Made>, links: &Links, settings: &Settings) -> bool {
         let Some(made) = made.filter(|made| made.room.as_ref() == Some(self)) else { return false };
-        let identity = self.space().identity();
         let alive = match &self.service {
             Service::Dhcp(network) => dhcp::is_alive(&settings.data_dir, &network.id, &self.space()),
             Service::Router(_) => true,
         };
-        identity.is_some()
-            && identity == made.identity
-            && alive
-            && self.wires.iter().all(|wire| links.has(&wire.outside))
+        alive && self.stands(made, links)
+    }
+
+    /// Whether namespace, wires and addresses are as ordered, so that only what runs inside may differ.
+    fn stands(&self, made: &Made, links: &Links) -> bool {
+        let same = made.room.as_ref().is_some_and(|room| room.wires == self.wires && room.inside == self.inside);
+        let identity = self.space().identity();
+        let there = identity.is_some() && identity == made.identity;
+        same && there && self.wires.iter().all(|wire| links.has(&wire.outside))
     }
 
     /// Plans what must happen in the host's namespace: the room's own namespace and its wires.
     pub(crate) fn plan(&self, look: Look, made: &mut Made, links: &Links, batch: &mut Batch) {
+        made.stands = look == Look::Changes && self.stands(made, links);
         let space = self.space();
-        if !space.exists() || space.identity() != made.identity && made.identity.is_some() {
+        if space.identity() != made.identity {
             made.loaded = Loaded::default();
         }
-        let there = match space.exists() {
+        let there = match space.exists() && !made.stands {
             true => Addresses::read(&space, false).ok(),
             false => None,
         };
         if !space.exists() {
             batch.add(&self.id, format!("netns add {}", self.space));
         }
-        let _ = look;
         for wire in &self.wires {
             let inner = there.as_ref().and_then(|there| there.link(&wire.inside));
-            let whole = links.has(&wire.outside) && inner.is_some_and(|link| link.address == wire.mac);
+            let joined = links.has(&wire.outside) && inner.is_some_and(|link| link.address == wire.mac);
             let outer = Wire {
                 id: &self.id,
                 outside: &wire.outside,
@@ -122,21 +137,32 @@ impl Room {
                 space: &self.space,
                 place: &wire.place,
             };
-            wires::lay(&outer, whole, links, batch);
+            wires::lay(&outer, made.stands || joined, links, batch);
         }
+        // An end that somebody left behind would keep the name.
+        let strays = there.iter().flat_map(Addresses::links).filter(|link| {
+            let wired = ["qr-", "qg-", "ns-"].iter().any(|kind| link.ifname.starts_with(kind));
+            wired && !self.wires.iter().any(|wire| wire.inside == link.ifname)
+        });
+        made.strays = strays.map(|link| link.ifname.clone()).collect();
     }
 
     /// Furnishes the room once it and its wires are there.
     pub(crate) fn furnish(&self, look: Look, made: &mut Made, settings: &Settings) -> Result<Vec<Failure>, Error> {
         made.room = None;
         let space = self.space();
-        let failures = self.inside.arrange(&self.id, &space)?;
+        let failures = if made.stands { Vec::new() } else { self.inside.arrange(&self.id, &space, &made.strays)? };
         match &self.service {
             Service::Dhcp(network) => {
                 let dhcp = network.dhcp.as_ref().expect("a DHCP room is made for networks with DHCP only");
                 dhcp::Server::of(network, dhcp, &settings.data_dir, space.clone()).ensure()?;
             }
-            Service::Router(table) => drop(made.loaded.ensure(&space, std::slice::from_ref(table), look)?),
+            Service::Router(table) => {
+                let before = made.loaded.table(router::TABLE).cloned();
+                if made.loaded.ensure(&space, std::slice::from_ref(table), look)? {
+                    router::forget_connections(before.as_ref(), table, &space);
+                }
+            }
         }
         made.identity = space.identity();
         if failures.is_empty() {

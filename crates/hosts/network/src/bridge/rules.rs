@@ -1,6 +1,6 @@
 //! An nft table as a value: rendered whole, or as the difference to what is loaded, in one atomic transaction.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// One table. Two of the same value filter alike, so an unchanged table needs no `nft`.
@@ -52,10 +52,6 @@ impl Set {
         self.elements.insert(element.into(), value.into());
     }
 
-    pub(crate) fn elements(&self) -> impl Iterator<Item = &str> {
-        self.elements.keys().map(String::as_str)
-    }
-
     fn is_like(&self, other: &Set) -> bool {
         self.kind == other.kind && self.declaration == other.declaration && self.intervals == other.intervals
     }
@@ -77,6 +73,14 @@ impl Table {
 
     pub(crate) fn set(&mut self, name: impl Into<String>, set: Set) {
         self.sets.insert(name.into(), set);
+    }
+
+    /// The elements of a set or map that `now` has no more, or maps to something else.
+    pub(crate) fn lost<'a>(&'a self, now: &'a Table, set: &str) -> impl Iterator<Item = &'a str> {
+        let kept = now.sets.get(set);
+        let mine = self.sets.get(set).into_iter().flat_map(|set| &set.elements);
+        let lost = mine.filter(move |(key, value)| kept.and_then(|kept| kept.elements.get(*key)) != Some(value));
+        lost.map(|(key, _)| key.as_str())
     }
 
     /// Replaces whatever is loaded under this name.
@@ -171,15 +175,6 @@ fn change<'a>(verb: &str, table: &str, set: &str, elements: impl Iterator<Item =
         true => String::new(),
         false => format!("{verb} element {table} {set} {{ {} }}\n", elements.join(", ")),
     }
-}
-
-/// What `old` has in a set and `new` has not, for those who must forget it elsewhere.
-pub(crate) fn gone<'a>(old: &'a Table, new: &Table, set: &str) -> BTreeSet<&'a str> {
-    let mut elements: BTreeSet<&str> = old.sets.get(set).into_iter().flat_map(Set::elements).collect();
-    for kept in new.sets.get(set).into_iter().flat_map(Set::elements) {
-        elements.remove(kept);
-    }
-    elements
 }
 
 #[cfg(test)]
