@@ -24,7 +24,11 @@ pub struct Cloud {
 impl Cloud {
     /// Builds the program, unless `FERROSTACK` names one, and starts a cloud of fake hosts.
     pub fn fake() -> Result<Cloud> {
-        let program = program()?;
+        Cloud::fake_with(program()?)
+    }
+
+    /// Starts a cloud of fake hosts with this program.
+    pub fn fake_with(program: PathBuf) -> Result<Cloud> {
         let folder = tempfile::Builder::new().prefix("ferrostack-").tempdir()?;
         let cloud = Cloud { program, folder };
         let offset = free_offset()?;

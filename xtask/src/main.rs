@@ -1,5 +1,6 @@
 //! `cargo xtask`: everything around the product that a person or a machine asks of this tree.
 
+mod bench;
 mod check;
 mod cloud;
 mod demo;
@@ -38,6 +39,8 @@ enum Task {
     Tempest(tempest::Choice),
     /// From this machine to a server that answers SSH, in one command
     Demo(demo::Choice),
+    /// Measure a fake cloud against its physical floors, as ratios
+    Bench(bench::Choice),
 }
 
 fn main() -> ExitCode {
@@ -60,5 +63,6 @@ fn run(task: Task) -> Result<bool> {
         Task::Golden(choice) => golden::run(&choice),
         Task::Tempest(choice) => tempest::run(&choice),
         Task::Demo(choice) => demo::run(&choice),
+        Task::Bench(choice) => bench::run(&choice),
     }
 }

@@ -90,7 +90,8 @@ impl Finder<'_> {
         let path = &self.source.path;
         let first = self.source.text.lines().next().unwrap_or_default();
         let list = path.ends_with("main.rs") || self.for_tests;
-        if !first.starts_with("//! ") && !(list && first.starts_with("// ")) {
+        let says = first.starts_with("//! ") || (list && first.starts_with("// "));
+        if !says {
             self.add(1, "the first line does not say what the file is about".into(), "begin with //! and one sentence");
         }
     }
