@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use base::{Json, json};
 use bus::{Bus, Error, Message, Refusal};
+use engines::RabbitMq;
 use tokio::sync::mpsc;
-
-use crate::broker::Broker;
 
 pub const SOON: Duration = Duration::from_secs(10);
 const SHORT: Duration = Duration::from_millis(300);
@@ -29,8 +28,8 @@ macro_rules! contract {
         /// One broker for the whole suite: it takes seconds to start.
         #[tokio::test]
         async fn rabbitmq_keeps_the_same_promises() {
-            let broker = Broker::start().await;
-            let url = broker.transport_url();
+            let broker = RabbitMq::start().unwrap();
+            let url = broker.url("/");
             $(
                 eprintln!("{}", stringify!($name));
                 $name(&|| Bus::connect(&url).unwrap()).await;

@@ -2,6 +2,6 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod broker;
 mod contract;
 mod outage;
+mod proxy;

@@ -4,26 +4,30 @@ use std::time::Duration;
 
 use base::json;
 use bus::{Bus, Error};
+use engines::RabbitMq;
 
-use crate::broker::Broker;
 use crate::contract::{SOON, echo};
+use crate::proxy::Wire;
 
 #[tokio::test]
 async fn requests_fail_during_an_outage_and_servers_come_back_by_themselves() {
-    let mut broker = Broker::start().await;
-    let (asker, server) =
-        (Bus::connect(&broker.transport_url()).unwrap(), Bus::connect(&broker.transport_url()).unwrap());
+    let broker = RabbitMq::start().unwrap();
+    let url = broker.url("/");
+    let address = url.trim_start_matches("rabbit://guest:guest@").trim_end_matches("//").to_string();
+    let wire = Wire::to(address.clone()).await;
+    let url = url.replace(&address, &wire.address.to_string());
+    let (asker, server) = (Bus::connect(&url).unwrap(), Bus::connect(&url).unwrap());
     let _served = server.serve("compute", echo);
     assert_eq!(asker.request("compute", "echo", json!(1), SOON).await, Ok(json!(1)));
 
-    broker.down();
+    wire.cut();
     let error = asker.request("compute", "echo", json!(2), Duration::from_millis(300)).await.unwrap_err();
     assert!(matches!(error, Error::Unreachable { .. }));
     asker.poke("compute", "poke", json!({}));
 
-    broker.up().await;
+    wire.mend();
     // Asked while the connections are still being made anew.
-    assert_eq!(asker.request("compute", "echo", json!(3), Duration::from_secs(30)).await, Ok(json!(3)));
+    assert_eq!(asker.request("compute", "echo", json!(3), SOON * 3).await, Ok(json!(3)));
 }
 
 #[tokio::test]
