@@ -19,6 +19,7 @@ const OFFSETS: u16 = 200;
 pub struct Cloud {
     program: PathBuf,
     folder: TempDir,
+    port_offset: u16,
 }
 
 impl Cloud {
@@ -30,12 +31,22 @@ impl Cloud {
     /// Starts a cloud of fake hosts with this program.
     pub fn fake_with(program: PathBuf) -> Result<Cloud> {
         let folder = tempfile::Builder::new().prefix("ferrostack-").tempdir()?;
-        let cloud = Cloud { program, folder };
-        let offset = free_offset()?;
-        let mut up = cloud.command("up");
-        up.args(["--fake", "--detach", "--bind", "127.0.0.1", "--port-offset", &offset.to_string()]);
-        process::must(&mut up, "ferrostack up --fake")?;
+        let cloud = Cloud { program, folder, port_offset: free_offset()? };
+        cloud.up()?;
         Ok(cloud)
+    }
+
+    /// Starts it, also when it has been started before.
+    pub fn up(&self) -> Result<()> {
+        let mut up = self.command("up");
+        up.args(["--fake", "--detach", "--bind", "127.0.0.1", "--port-offset", &self.port_offset.to_string()]);
+        process::must(&mut up, "ferrostack up --fake").map(|_| ())
+    }
+
+    /// The process that a kill must hit.
+    pub fn controller(&self) -> Result<u32> {
+        let lock = fs::read_to_string(self.folder.path().join("lock"))?;
+        lock.trim().parse().context("no process holds the lock of the data directory")
     }
 
     pub fn program(&self) -> &Path {

@@ -6,6 +6,8 @@ mod cloud;
 mod demo;
 mod floors;
 mod golden;
+mod http;
+mod kill;
 mod packages;
 mod process;
 mod python;
@@ -37,6 +39,8 @@ enum Task {
     Golden(golden::Choice),
     /// Run upstream's own test suite against a cloud
     Tempest(tempest::Choice),
+    /// Kill the controller at random moments and look at what is left
+    Kill(kill::Choice),
     /// From this machine to a server that answers SSH, in one command
     Demo(demo::Choice),
     /// Measure a fake cloud against its physical floors, as ratios
@@ -62,6 +66,7 @@ fn run(task: Task) -> Result<bool> {
         Task::Test(choice) => check::every(&choice),
         Task::Golden(choice) => golden::run(&choice),
         Task::Tempest(choice) => tempest::run(&choice),
+        Task::Kill(choice) => kill::run(&choice),
         Task::Demo(choice) => demo::run(&choice),
         Task::Bench(choice) => bench::run(&choice),
     }
