@@ -14,6 +14,7 @@
 //! - [`wires`] bridges, uplinks, ports      - [`filter`] security groups, by [`rules`]
 //! - [`dhcp`]  dnsmasq                      - [`inside`] addresses and routes of a namespace
 //! - [`router`] forwarding, translation      - [`room`]   a namespace of DHCP or a router as a whole
+//! - [`metadata`] who asks for metadata, by [`http`]
 //! - [`watch`] devices that come and go     - [`space`], [`links`], [`names`], [`kept`] what all of these stand on
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,10 +30,12 @@ use crate::Look;
 mod apply;
 mod dhcp;
 mod filter;
+mod http;
 mod inside;
 mod kept;
 mod links;
 mod loaded;
+mod metadata;
 mod names;
 mod probe;
 mod room;

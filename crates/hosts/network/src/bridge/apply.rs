@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use contract::HostError;
-use contract::network::{Desired, Failure, Remote, Report, Segment};
+use contract::network::{Desired, Failure, Lease, Remote, Report, Segment};
 
 use super::filter::{self, Ground};
 use super::kept::Kept;
 use super::links::{Batch, Links};
 use super::loaded::Loaded;
+use super::metadata::Proxies;
 use super::room::{self, Made, Room, Service};
 use super::space::{Error, Space};
 use super::watch::Interest;
@@ -26,6 +27,7 @@ pub(crate) struct State {
     rooms: BTreeMap<String, Made>,
     /// What forwarding tables were last given, by network.
     forwarded: BTreeMap<String, (Vec<std::net::IpAddr>, Vec<Remote>)>,
+    proxies: Proxies,
     /// Nothing was compared yet since this process began.
     new: bool,
 }
@@ -38,6 +40,7 @@ impl State {
             filter: Loaded::default(),
             rooms: BTreeMap::new(),
             forwarded: BTreeMap::new(),
+            proxies: Proxies::new(settings.space()),
             new: true,
         }
     }
@@ -120,6 +123,7 @@ impl Pass<'_> {
         }
         self.forward(state, &links)?;
         self.furnish(state, &unsettled);
+        self.open_proxies(state, &rooms);
         Ok(self.report(&links, &places, &rooms))
     }
 
@@ -209,6 +213,7 @@ impl Pass<'_> {
         let settings = &self.shared.settings;
         let wanted: BTreeSet<&str> = rooms.iter().map(|room| room.space.as_str()).collect();
         for space in room::found(settings).iter().filter(|space| !wanted.contains(space.as_str())) {
+            state.proxies.close(space);
             room::remove(space, settings, batch)?;
         }
         state.rooms.retain(|space, _| wanted.contains(space.as_str()));
@@ -259,6 +264,24 @@ impl Pass<'_> {
                 Err(error) => self.failures.push(Failure { id: room.id.clone(), what: error.to_string() }),
             }
         }
+    }
+
+    /// Opens the metadata proxies of all rooms and tells them who their guests are.
+    fn open_proxies(&mut self, state: &mut State, rooms: &[Room]) {
+        let failed = failed_ids(&self.failures);
+        let sound = rooms.iter().filter(|room| !failed.contains(&room.id));
+        let with_leases = sound.map(|room| {
+            let leases: &[Lease] = match &room.service {
+                Service::Dhcp(network) => network.dhcp.as_ref().map_or(&[], |dhcp| &dhcp.leases),
+                Service::Router(_) => {
+                    let router = self.order.routers.iter().find(|router| router.id == room.id);
+                    router.map_or(&[], |router| &router.leases)
+                }
+            };
+            (room, leases)
+        });
+        let with_leases: Vec<(&Room, &[Lease])> = with_leases.collect();
+        self.failures.extend(state.proxies.ensure(self.order.metadata.as_ref(), &with_leases));
     }
 
     fn fail(&mut self, ids: &BTreeSet<String>, what: &str) {

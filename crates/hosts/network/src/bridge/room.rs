@@ -142,7 +142,9 @@ impl Room {
         // An end that somebody left behind would keep the name.
         let strays = there.iter().flat_map(Addresses::links).filter(|link| {
             let wired = ["qr-", "qg-", "ns-"].iter().any(|kind| link.ifname.starts_with(kind));
-            wired && !self.wires.iter().any(|wire| wire.inside == link.ifname)
+            // Where the outer end is there too, it is removed with this one.
+            let outer = link.ifname.get(3..).is_some_and(|part| links.has(&names::tap(part)));
+            wired && !outer && !self.wires.iter().any(|wire| wire.inside == link.ifname)
         });
         made.strays = strays.map(|link| link.ifname.clone()).collect();
     }

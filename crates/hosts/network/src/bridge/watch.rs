@@ -1,13 +1,10 @@
 //! Hears of network devices that come and go, so that a guest's wire is connected within milliseconds.
 
 use std::collections::BTreeSet;
-use std::io::IoSliceMut;
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, NetlinkAddr, recvmsg};
-use tokio::io::unix::AsyncFd;
+use tokio::net::UnixDatagram;
 
 use super::space::{Error, Space};
 
@@ -15,7 +12,8 @@ use super::space::{Error, Space};
 const LONGEST_MESSAGE: usize = 32 * 1024;
 
 pub(crate) struct Watch {
-    socket: AsyncFd<OwnedFd>,
+    /// Tokio has no type for a netlink socket; its datagram socket makes the same calls.
+    socket: UnixDatagram,
     interest: Mutex<Interest>,
 }
 
@@ -31,7 +29,8 @@ pub(crate) struct Interest {
 impl Watch {
     /// Must be called inside a tokio runtime.
     pub(crate) fn open(space: &Space) -> Result<Watch, Error> {
-        let socket = AsyncFd::new(space.link_events()?).map_err(|e| Error::io("watch network devices", e))?;
+        let socket = std::os::unix::net::UnixDatagram::from(space.link_events()?);
+        let socket = UnixDatagram::from_std(socket).map_err(|error| Error::io("watch network devices", error))?;
         Ok(Watch { socket, interest: Mutex::default() })
     }
 
@@ -41,28 +40,24 @@ impl Watch {
 
     /// Returns when something happened that asks for a comparison.
     pub(crate) async fn changed(&self) {
+        let mut bytes = vec![0; LONGEST_MESSAGE];
         loop {
-            let Ok(mut ready) = self.socket.readable().await else {
-                // The runtime is ending.
-                return std::future::pending().await;
-            };
-            let mut worth_it = false;
-            loop {
-                match receive(self.socket.get_ref()) {
-                    Ok(message) => worth_it |= self.concerns(&message),
-                    Err(Errno::EAGAIN) => break,
-                    // The kernel had more to say than the socket could keep.
-                    Err(Errno::ENOBUFS) => worth_it = true,
-                    Err(Errno::EINTR) => {}
-                    Err(error) => {
-                        tracing::warn!(%error, "lost the kernel's device messages; the periodic comparison goes on");
-                        return std::future::pending().await;
-                    }
-                }
-            }
-            ready.clear_ready();
-            if worth_it {
+            if self.is_worth_it(self.socket.recv(&mut bytes).await, &bytes).await {
+                // One comparison is enough for all that has happened by now.
+                while self.socket.try_recv(&mut bytes).is_ok() {}
                 return;
+            }
+        }
+    }
+
+    async fn is_worth_it(&self, received: Result<usize, std::io::Error>, bytes: &[u8]) -> bool {
+        match received {
+            Ok(length) => self.concerns(&bytes[..length]),
+            // The kernel had more to say than the socket could keep.
+            Err(error) if error.raw_os_error() == Some(Errno::ENOBUFS as i32) => true,
+            Err(error) => {
+                tracing::warn!(%error, "lost the kernel's device messages; the periodic comparison goes on");
+                std::future::pending().await
             }
         }
     }
@@ -74,16 +69,6 @@ impl Watch {
             false => !message.enslaved && interest.taps.contains(&message.name),
         })
     }
-}
-
-fn receive(socket: &OwnedFd) -> Result<Vec<u8>, Errno> {
-    let mut bytes = vec![0; LONGEST_MESSAGE];
-    let length = {
-        let mut parts = [IoSliceMut::new(&mut bytes)];
-        recvmsg::<NetlinkAddr>(socket.as_raw_fd(), &mut parts, None, MsgFlags::empty())?.bytes
-    };
-    bytes.truncate(length);
-    Ok(bytes)
 }
 
 #[derive(Debug, PartialEq)]

@@ -145,42 +145,43 @@ pub struct TestHost {
 /// Hosts that reach each other.
 pub struct Lab {
     pub hosts: Vec<TestHost>,
+    /// Where the physical network `physnet1` of all hosts leads, with the address 198.51.100.1.
+    pub outside: Space,
     _underlay: Space,
 }
 
 pub fn lab(hosts: u8) -> Lab {
-    lab_joined(hosts, &BTreeMap::new())
-}
-
-/// A lab whose hosts are joined to physical networks.
-pub fn lab_joined(hosts: u8, physical: &BTreeMap<String, String>) -> Lab {
     let underlay = Space::new("u");
     run(&format!("ip -n {} link add br0 type bridge stp_state 0 forward_delay 0", underlay.0));
     run(&format!("ip -n {} link set br0 up", underlay.0));
+    let outside = Space::new("o");
+    run(&format!("ip -n {} link add world type bridge stp_state 0 forward_delay 0", outside.0));
+    run(&format!("ip -n {} address add 198.51.100.1/24 dev world", outside.0));
+    run(&format!("ip -n {} link set world up", outside.0));
     let made = (1..=hosts).map(|at| {
         let space = Space::new("h");
-        let name = &space.0;
-        run(&format!("ip -n {name} link add up0 type veth peer name h{at} netns {}", underlay.0));
-        run(&format!("ip -n {} link set h{at} master br0 up", underlay.0));
+        join(&space, "up0", &underlay, "br0", at);
+        join(&space, "ext0", &outside, "world", at);
         let address: IpAddr = format!("172.31.0.{at}").parse().unwrap();
-        run(&format!("ip -n {name} address add {address}/24 dev up0"));
-        run(&format!("ip -n {name} link set up0 up"));
-        for interface in physical.values() {
-            run(&format!("ip -n {name} link add {interface} type veth peer name {interface}-o"));
-            run(&format!("ip -n {name} link set {interface} up"));
-            run(&format!("ip -n {name} link set {interface}-o up"));
-        }
+        run(&format!("ip -n {} address add {address}/24 dev up0", space.0));
         let folder = tempfile::tempdir().unwrap();
-        let driver = driver(&space, &folder, address, physical);
+        let driver = driver(&space, &folder, address);
         TestHost { space, driver, folder, address, order: Desired { generation: 1, ..Desired::default() } }
     });
-    Lab { hosts: made.collect(), _underlay: underlay }
+    Lab { hosts: made.collect(), outside, _underlay: underlay }
 }
 
-fn driver(space: &Space, folder: &tempfile::TempDir, address: IpAddr, physical: &BTreeMap<String, String>) -> Bridge {
+/// A cable from a host to a bridge.
+fn join(host: &Space, interface: &str, to: &Space, bridge: &str, at: u8) {
+    run(&format!("ip -n {} link add {interface} type veth peer name {interface}-{at} netns {}", host.0, to.0));
+    run(&format!("ip -n {} link set {interface}-{at} master {bridge} up", to.0));
+    run(&format!("ip -n {} link set {interface} up", host.0));
+}
+
+fn driver(space: &Space, folder: &tempfile::TempDir, address: IpAddr) -> Bridge {
     let settings = Settings {
         netns: Some(space.0.clone()),
-        physical_interface_mappings: physical.clone(),
+        physical_interface_mappings: BTreeMap::from([("physnet1".into(), "ext0".into())]),
         tunnel_address: address,
         data_dir: folder.path().into(),
         uuid: uuid(),
@@ -204,8 +205,8 @@ impl TestHost {
     }
 
     /// As if the agent had been killed and started again.
-    pub fn restart(&mut self, physical: &BTreeMap<String, String>) {
-        self.driver = driver(&self.space, &self.folder, self.address, physical);
+    pub fn restart(&mut self) {
+        self.driver = driver(&self.space, &self.folder, self.address);
     }
 
     /// A port in the order and a guest on its wire.
@@ -241,10 +242,6 @@ pub struct Guest {
 }
 
 impl Guest {
-    pub fn ip(&self) -> String {
-        self.port.addresses[0].to_string()
-    }
-
     /// Takes the addresses of its port without asking.
     pub fn configure(&self, length: u8, gateway: Option<&str>) {
         for address in &self.port.addresses {
@@ -324,4 +321,27 @@ pub fn lease(port: &Port) -> Lease {
         device_id: format!("server-of-{}", port.id),
         project_id: "project".into(),
     }
+}
+
+/// A router's leg with the address, in the network.
+pub fn interface(network: &Network, address: &str) -> Interface {
+    Interface { port: uuid(), network: network.id.clone(), mac: mac(), addresses: vec![address.parse().unwrap()] }
+}
+
+/// A router that leads outside through `physnet1`.
+pub fn router(interfaces: Vec<Interface>, external: &Network) -> Router {
+    let gateway = Gateway {
+        port: uuid(),
+        network: external.id.clone(),
+        mac: mac(),
+        addresses: vec!["198.51.100.10/24".parse().unwrap()],
+        next_hops: vec!["198.51.100.1".parse().unwrap()],
+        snat: true,
+    };
+    let (floating, routes, leases) = (vec![], vec![], vec![]);
+    Router { id: uuid(), admin_state_up: true, interfaces, gateway: Some(gateway), floating, routes, leases }
+}
+
+pub fn external() -> Network {
+    Network { mtu: 1500, ..network(Segment::Flat { physical: "physnet1".into() }) }
 }

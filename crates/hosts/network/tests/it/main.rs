@@ -5,5 +5,9 @@
 mod dhcp_client;
 mod fake;
 mod groups;
+mod hosts;
 mod lab;
+mod metadata;
 mod ports;
+mod repair;
+mod routers;
