@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use api::wire::{Maybe, flag, integer, number, text};
 use api::{
-    Answer, Body, Call, Done, Json, Listed, Listing, NoInput, Operation, OrConflict, Path, Reader, Refusal, Show, Target,
-    View, delete, get, json, listing, post, put, v,
+    Answer, Body, Call, Done, Json, Listed, Listing, NoInput, Operation, OrConflict, Path, Reader, Refusal, Show,
+    Target, View, delete, get, json, listing, post, put, v,
 };
 use base::Time;
 use db::{Db, Order, record, select, sql};
@@ -18,8 +18,20 @@ use crate::Compute;
 
 const FLAVORS: Listing = Listing {
     sort: &[
-        "created_at", "description", "disabled", "ephemeral_gb", "flavorid=id", "id", "is_public", "memory_mb", "name",
-        "root_gb", "rxtx_factor", "swap=swap_mb", "vcpus", "updated_at=created_at",
+        "created_at",
+        "description",
+        "disabled",
+        "ephemeral_gb",
+        "flavorid=id",
+        "id",
+        "is_public",
+        "memory_mb",
+        "name",
+        "root_gb",
+        "rxtx_factor",
+        "swap=swap_mb",
+        "vcpus",
+        "updated_at=created_at",
     ],
     filter: &[listing::text("flavorid").on("id")],
     order: &[("id", Order::Asc)],
@@ -69,20 +81,20 @@ api::wire! {
 record! {
     #[derive(serde::Serialize, serde::Deserialize)]
     pub struct Flavor in "flavors" {
-        id: String,
-        name: String,
-        name_folded: String,
-        description: Option<String>,
-        memory_mb: i64,
-        vcpus: i64,
-        root_gb: i64,
-        ephemeral_gb: i64,
-        swap_mb: i64,
-        rxtx_factor: f64,
-        is_public: bool,
-        disabled: bool,
-        extra_specs: BTreeMap<String, String>,
-        created_at: Time,
+        pub id: String,
+        pub name: String,
+        pub name_folded: String,
+        pub description: Option<String>,
+        pub memory_mb: i64,
+        pub vcpus: i64,
+        pub root_gb: i64,
+        pub ephemeral_gb: i64,
+        pub swap_mb: i64,
+        pub rxtx_factor: f64,
+        pub is_public: bool,
+        pub disabled: bool,
+        pub extra_specs: BTreeMap<String, String>,
+        pub created_at: Time,
     }
 }
 

@@ -8,21 +8,47 @@
 //!
 //! - [`documents`] version documents, outside the table
 
+pub mod actions;
 mod documents;
 pub mod flavors;
+pub mod hosts;
 pub mod keypairs;
+pub mod metadata;
+mod orders;
+pub mod scheduler;
+pub mod server_groups;
+pub mod servers;
+pub mod zones;
 
 use std::sync::Arc;
 
 use api::{App, Authenticator, Envelope, Operation, Policy, Reply, Request, Service, Shape, Versions, v};
 use clients::Peer;
 use db::{Db, Migration, Schema};
+use flow::{Definition, Flow, Flows};
 
 /// What the calls of compute lean on.
 pub struct Compute {
     pub db: Db,
     pub peers: Peers,
     pub bus: bus::Bus,
+    pub flows: Flows,
+    pub ratios: Ratios,
+}
+
+/// How often a host's resources are given out: `[DEFAULT] cpu_allocation_ratio` and its kin.
+#[derive(Debug, Clone, Copy)]
+pub struct Ratios {
+    pub cpu: f64,
+    pub memory: f64,
+    pub disk: f64,
+}
+
+impl Default for Ratios {
+    /// Upstream's initial ratios.
+    fn default() -> Ratios {
+        Ratios { cpu: 4.0, memory: 1.0, disk: 1.0 }
+    }
 }
 
 /// The services that compute asks for things.
@@ -61,13 +87,24 @@ pub const SCHEMA: Schema = Schema {
         Migration { number: 2, name: "flows", sql: flow::MIGRATION },
         Migration { number: 3, name: "flavors", sql: include_str!("../migrations/0003_flavors.sql") },
         Migration { number: 4, name: "keypairs", sql: include_str!("../migrations/0004_keypairs.sql") },
+        Migration { number: 5, name: "servers", sql: include_str!("../migrations/0005_servers.sql") },
     ],
 };
 
 /// Everything that a client can ask of compute.
 pub fn operations() -> Vec<Operation<Compute>> {
-    let tables = [flavors::operations(), keypairs::operations()];
+    let tables = [flavors::operations(), keypairs::operations(), servers::operations()];
     tables.into_iter().flatten().collect()
+}
+
+/// Everything that compute does beyond a request.
+pub fn flows() -> Vec<Definition<Compute>> {
+    use servers::{CREATE_SERVER, DELETE_SERVER, POWER_SERVER};
+    vec![
+        Flow::new(CREATE_SERVER, servers::create_server).failed(servers::creation_failed).into(),
+        Flow::new(DELETE_SERVER, servers::delete_server).failed(servers::deletion_failed).unstoppable().into(),
+        Flow::new(POWER_SERVER, servers::power_server).failed(servers::power_failed).into(),
+    ]
 }
 
 /// Compute, ready to answer.

@@ -28,8 +28,8 @@ api::wire! {
 
 record! {
     pub struct Access in "flavor_access" {
-        flavor_id: String,
-        project_id: String,
+        pub flavor_id: String,
+        pub project_id: String,
     }
 }
 

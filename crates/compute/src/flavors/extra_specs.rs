@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use api::wire::{map, text};
-use api::{Answer, Body, Call, Document, Done, Json, Operation, Path, Permitted, Refusal, delete, get, json, post, put};
+use api::{
+    Answer, Body, Call, Document, Done, Json, Operation, Path, Permitted, Refusal, delete, get, json, post, put,
+};
 use db::sql;
 
 use super::{Flavor, FlavorFault, find, find_visible};
@@ -35,10 +37,7 @@ async fn list(call: Call<Compute>, Path(id): Path<String>) -> Answer<Document> {
     Ok(Document::of(flavor, |flavor| json!({"extra_specs": flavor.extra_specs})))
 }
 
-async fn create(
-    call: Call<Compute>,
-    (Path(id), Body(new)): (Path<String>, Body<NewSpecs>),
-) -> Answer<Document> {
+async fn create(call: Call<Compute>, (Path(id), Body(new)): (Path<String>, Body<NewSpecs>)) -> Answer<Document> {
     let mut flavor = known(&call, id).await?;
     if let Some(bad) = new.extra_specs.keys().find(|key| !is_key(key)) {
         return Err(bad_key(bad));
@@ -99,7 +98,8 @@ fn is_key(key: &str) -> bool {
 }
 
 fn bad_key(key: &str) -> Refusal {
-    let message = format!("Invalid input for field/attribute extra_specs. Value: {key}. '{key}' does not match '{KEY}'");
+    let message =
+        format!("Invalid input for field/attribute extra_specs. Value: {key}. '{key}' does not match '{KEY}'");
     Refusal::bad_request(message)
 }
 

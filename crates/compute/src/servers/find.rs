@@ -1,0 +1,284 @@
+//! Listing and showing servers.
+
+use api::{Answer, Call, Json, Listed, Listing, NoInput, Path, Permitted, Refusal, Show, listing, v};
+use base::Time;
+use db::{Filter, Order, Page, Select, Test, Value, select};
+
+use super::state;
+use super::store::{Archived, Server, known};
+use super::view::{Brief, Detailed};
+use crate::{Compute, hosts};
+
+pub const SERVERS: Listing = Listing {
+    sort: &[
+        "access_ip_v4",
+        "access_ip_v6",
+        "auto_disk_config=disk_config",
+        "availability_zone",
+        "config_drive",
+        "created_at",
+        "display_description=description",
+        "display_name=name",
+        "host",
+        "hostname",
+        "image_ref=image_id",
+        "instance_type_id=flavor_id",
+        "kernel_id=id",
+        "key_name",
+        "launch_index",
+        "launched_at",
+        "locked",
+        "locked_by",
+        "node=host",
+        "power_state",
+        "progress",
+        "project_id",
+        "ramdisk_id=id",
+        "root_device_name",
+        "task_state",
+        "terminated_at",
+        "updated_at",
+        "user_id",
+        "uuid=id",
+        "vm_state",
+        "name",
+        "id",
+    ],
+    filter: &[
+        listing::text("image").on("image_id"),
+        listing::text("flavor").on("flavor_id"),
+        listing::text("reservation_id"),
+        listing::text("uuid").on("id"),
+        listing::text("key_name"),
+        listing::flag("config_drive"),
+        listing::text("access_ip_v4"),
+        listing::text("access_ip_v6"),
+        listing::integer("power_state"),
+        listing::text("availability_zone"),
+        listing::text("vm_state"),
+        listing::text("task_state"),
+        listing::integer("launch_index"),
+        listing::text("user_id"),
+        listing::integer("progress"),
+    ],
+    order: &[("created_at", Order::Desc), ("id", Order::Desc)],
+    ..Listing::PLAIN
+};
+
+pub async fn list(call: Call<Compute>, _: NoInput) -> Answer<Listed<Brief>> {
+    let rows = rows(&call, "os_compute_api:servers:index:get_all_tenants").await?;
+    let rows: Vec<Permitted<Server>> = call.permit_listed(rows)?;
+    Ok(Listed(rows.into_iter().map(|row| row.map(Brief)).collect()))
+}
+
+pub async fn detail(call: Call<Compute>, _: NoInput) -> Answer<Listed<Detailed>> {
+    let rows = rows(&call, "os_compute_api:servers:detail:get_all_tenants").await?;
+    let status = hosts::statuses(&call.db).await?;
+    let detailed = rows.into_iter().map(|server| {
+        let host_status = hosts::status_of(&status, server.host.as_deref());
+        let group = server.group_id.clone();
+        Detailed { server, host_status, group }
+    });
+    Ok(Listed(call.permit_listed(detailed.collect())?))
+}
+
+pub async fn show(call: Call<Compute>, Path(id): Path<String>) -> Answer<Show<Detailed>> {
+    let server = call.permit(known(&call, &id).await?)?;
+    detailed(&call, server).await.map(Show)
+}
+
+/// A server with what the other tables say about it.
+pub async fn detailed(call: &Call<Compute>, server: Permitted<Server>) -> Answer<Permitted<Detailed>> {
+    let status = hosts::statuses(&call.db).await?;
+    Ok(server.map(|server| {
+        let host_status = hosts::status_of(&status, server.host.as_deref());
+        let group = server.group_id.clone();
+        Detailed { server, host_status, group }
+    }))
+}
+
+/// The page of servers that the query asks for and the caller may see.
+async fn rows(call: &Call<Compute>, all_projects_rule: &str) -> Answer<Vec<Server>> {
+    let everybody = wants_all_projects(call)?;
+    let admin = call.may_own("context_is_admin");
+    if everybody {
+        call.must(all_projects_rule, &api::Own(&call.caller))?;
+    }
+    if admin && call.query.get("deleted").and_then(listing::flag_value).unwrap_or(false) {
+        return deleted(call, everybody).await;
+    }
+    let mut rows = select::<Server>("");
+    if !everybody {
+        rows = rows.and("project_id = ?").bind(call.caller.project());
+    } else if let Some(project) = call.query.get("project_id").or(call.query.get("tenant_id")) {
+        rows = rows.and("project_id = ?").bind(project);
+    }
+    let Some(rows) = narrowed(call, rows, admin)? else { return Ok(Vec::new()) };
+    let page = Page { filters: filters(call, admin), ..call.page.clone() };
+    let mut found = call.db.page(rows, &page).await.map_err(|error| marker_fault(call, error))?;
+    if let Some(wanted) = address_filter(call)? {
+        found.retain(|server| wanted(server));
+    }
+    Ok(found)
+}
+
+/// Conditions that are not plain columns. `None`: nothing can match.
+fn narrowed(call: &Call<Compute>, mut rows: Select<Server>, admin: bool) -> Answer<Option<Select<Server>>> {
+    if let Some(since) = time(call, "changes-since")? {
+        rows = rows.and("updated_at >= ?").bind(since);
+    }
+    if let Some(before) = time(call, "changes-before")? {
+        rows = rows.and("updated_at <= ?").bind(before);
+    }
+    if let Some(host) = call.query.get("host").or(call.query.get("node")).filter(|_| admin) {
+        rows = rows.and("host = ?").bind(host);
+    }
+    if call.query.has("status") {
+        let wanted: Vec<&str> = call.query.all("status").collect();
+        let states: Vec<_> = wanted.iter().flat_map(|text| state::states_of(&text.to_uppercase())).collect();
+        if states.is_empty() {
+            // Upstream: an unknown status matches nothing; from 2.38 it is refused.
+            if call.version >= v(2, 38) {
+                return Err(Refusal::bad_request("Invalid status value"));
+            }
+            return Ok(None);
+        }
+        let one = |(_, task): &(_, Option<_>)| match task {
+            Some(_) => "(vm_state = ? AND task_state = ?)",
+            None => "vm_state = ?",
+        };
+        let text = states.iter().map(one).collect::<Vec<_>>().join(" OR ");
+        rows = rows.and(&format!("({text})"));
+        for (vm_state, task) in states {
+            rows = rows.bind(vm_state.name());
+            if let Some(task) = task {
+                rows = rows.bind(task.name());
+            }
+        }
+    }
+    Ok(Some(rows))
+}
+
+/// The filters of the listing, less those that only an administrator may use, plus those on parts of a text.
+fn filters(call: &Call<Compute>, admin: bool) -> Vec<Filter> {
+    // Upstream: for others these are ignored; 2.83 opened some of them.
+    const OPEN: &[&str] = &["image_id", "flavor_id", "reservation_id", "name", "id"];
+    const OPEN_2_83: &[&str] = &[
+        "key_name",
+        "config_drive",
+        "power_state",
+        "availability_zone",
+        "vm_state",
+        "task_state",
+        "launch_index",
+        "user_id",
+    ];
+    let open =
+        |column: &str| admin || OPEN.contains(&column) || (call.version >= v(2, 83) && OPEN_2_83.contains(&column));
+    let mut filters: Vec<Filter> = call.page.filters.iter().filter(|filter| open(&filter.column)).cloned().collect();
+    if let Some(name) = call.query.get("name") {
+        filters.push(Filter { column: "name".into(), test: like(name) });
+    }
+    if let Some(hostname) = call.query.get("hostname") {
+        filters.push(Filter { column: "hostname".into(), test: like(hostname) });
+    }
+    if let Some(text) = call.query.get("description").filter(|_| admin || call.version >= v(2, 83)) {
+        filters.push(Filter { column: "description".into(), test: like(text) });
+    }
+    if let Some(locked) = call.query.get("locked").filter(|_| call.version >= v(2, 73)).and_then(listing::flag_value) {
+        filters.push(Filter { column: "locked".into(), test: Test::Equal(vec![Value::Int(locked.into())]) });
+    }
+    for (name, all, negated) in [("tags", true, false), ("tags-any", false, false), ("not-tags", true, true)] {
+        if let Some(tags) = call.query.get(name).filter(|_| call.version >= v(2, 26)) {
+            filters.extend(tag_filters(tags, all, negated));
+        }
+    }
+    filters
+}
+
+/// Tags are kept as a JSON list; each stands in quotes.
+fn tag_filters(tags: &str, all: bool, _negated: bool) -> Vec<Filter> {
+    let quoted = tags.split(',').map(|tag| format!("\"{}\"", tag.trim()));
+    let tests = quoted.map(|tag| Filter { column: "tags".into(), test: Test::Contains(tag) });
+    if all { tests.collect() } else { tests.take(1).collect() }
+}
+
+/// Upstream: these filters are regular expressions; what people send is a part of the name, or anchored.
+fn like(pattern: &str) -> Test {
+    let start = pattern.starts_with('^');
+    let end = pattern.ends_with('$');
+    let plain = pattern.trim_start_matches('^').trim_end_matches('$').replace(".*", "").replace('\\', "");
+    match (start, end) {
+        (true, true) => Test::Equal(vec![Value::Text(plain)]),
+        (true, false) => Test::StartsWith(plain),
+        (false, true) => Test::EndsWith(plain),
+        (false, false) => Test::Contains(plain),
+    }
+}
+
+type AddressTest = Box<dyn Fn(&Server) -> bool + Send>;
+
+fn address_filter(call: &Call<Compute>) -> Answer<Option<AddressTest>> {
+    let wanted: Vec<(i64, String)> = [("ip", 4), ("ip6", 6)]
+        .into_iter()
+        .filter(|(name, _)| *name == "ip" || call.version >= v(2, 5) || call.may_own("context_is_admin"))
+        .filter_map(|(name, version)| Some((version, call.query.get(name)?.to_string())))
+        .collect();
+    if wanted.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Box::new(move |server| {
+        let ports = server.network_info.as_array().into_iter().flatten();
+        let addresses: Vec<&Json> = ports.flat_map(|port| port["addresses"].as_array().into_iter().flatten()).collect();
+        wanted.iter().all(|(version, part)| {
+            let plain = part.trim_start_matches('^').trim_end_matches('$').replace('\\', "");
+            addresses.iter().any(|address| {
+                address["version"].as_i64() == Some(*version)
+                    && address["addr"].as_str().is_some_and(|text| text.contains(&plain))
+            })
+        })
+    })))
+}
+
+fn wants_all_projects(call: &Call<Compute>) -> Answer<bool> {
+    match call.query.get("all_tenants").or(call.query.get("all_projects")) {
+        None => Ok(false),
+        Some("") => Ok(true),
+        Some(text) => listing::flag_value(text)
+            .ok_or_else(|| Refusal::bad_request(format!("Invalid value '{text}' for the filter all_tenants."))),
+    }
+}
+
+fn time(call: &Call<Compute>, name: &str) -> Answer<Option<Time>> {
+    let Some(text) = call.query.get(name) else { return Ok(None) };
+    let time = Time::parse(text).ok_or_else(|| Refusal::bad_request(format!("Invalid {name} value")))?;
+    Ok(Some(time))
+}
+
+fn marker_fault(call: &Call<Compute>, error: db::Error) -> Refusal {
+    match error {
+        db::Error::MarkerNotFound { .. } => {
+            Refusal::bad_request(format!("marker [{}] not found", call.page.marker.clone().unwrap_or_default()))
+        }
+        error => error.into(),
+    }
+}
+
+/// Servers that are gone, newest first.
+async fn deleted(call: &Call<Compute>, everybody: bool) -> Answer<Vec<Server>> {
+    let mut rows = select::<Archived>("");
+    if !everybody {
+        rows = rows.and("project_id = ?").bind(call.caller.project());
+    }
+    if let Some(since) = time(call, "changes-since")? {
+        rows = rows.and("deleted_at >= ?").bind(since);
+    }
+    let page = Page {
+        limit: call.page.limit,
+        marker: call.page.marker.clone(),
+        sort: vec![("deleted_at".into(), Order::Desc)],
+        ..Page::default()
+    };
+    let rows = call.db.page(rows, &page).await.map_err(|error| marker_fault(call, error))?;
+    Ok(rows.into_iter().filter_map(|row| serde_json::from_value(row.row_document).ok()).collect())
+}
