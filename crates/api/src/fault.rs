@@ -338,7 +338,7 @@ fn web_page_of(status: u16, message: &str, detail: &str, as_json: bool) -> Reply
     let safe = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     let (message, detail) = (safe(message), safe(detail));
     let page = format!(
-        "<html>\n <head>\n  <title>{head}</title>\n </head>\n <body>\n  <h1>{head}</h1>\n  {message}<br /><br />\n{detail}\n\n </body>\n</html>"
+        "<html>\n <head>\n  <title>{head}</title>\n </head>\n <body>\n  <h1>{head}</h1>\n  {message}<br /><br />\n{detail}\n </body>\n</html>"
     );
     Reply::text(status, "text/html; charset=UTF-8", Bytes::from(page))
 }

@@ -48,13 +48,8 @@ pub const SCHEMA: Schema = Schema {
 };
 
 impl Service for Images {
-    const SHAPE: Shape = Shape {
-        name: "image",
-        envelope: Envelope::Image,
-        versions: None,
-        mounts: &["/v2"],
-        project_in_path: false,
-    };
+    const SHAPE: Shape =
+        Shape { name: "image", envelope: Envelope::Image, versions: None, mounts: &["/v2"], project_in_path: false };
 
     fn document(&self, request: &Request) -> Option<Reply> {
         info::versions(request)
