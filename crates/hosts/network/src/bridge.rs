@@ -11,7 +11,7 @@
 //!              └───────────────── tap (veth) ──────────────────────────────┘   (another brq)
 //! ```
 //!
-//! - [`wires`] bridges, uplinks, ports      - [`filter`] security groups, by [`rules`]
+//! - [`wires`] bridges, uplinks, ports      - [`filter`] security groups, by [`rules`]; [`forget`] ends connections
 //! - [`dhcp`]  dnsmasq                      - [`inside`] addresses and routes of a namespace
 //! - [`router`] forwarding, translation      - [`room`]   a namespace of DHCP or a router as a whole
 //! - [`metadata`] who asks for metadata, by [`http`]
@@ -30,6 +30,7 @@ use crate::Look;
 mod apply;
 mod dhcp;
 mod filter;
+mod forget;
 mod http;
 mod inside;
 mod kept;
@@ -113,7 +114,7 @@ impl Bridge {
     }
 
     pub async fn purge(&self) -> Result<(), HostError> {
-        let failures = self.blocking(|shared, state| apply::purge(shared, state)).await?;
+        let failures = self.blocking(apply::purge).await?;
         match failures.map_err(|error| HostError::again("remove everything").because(error))?.as_slice() {
             [] => Ok(()),
             [Failure { id, what }, ..] => Err(HostError::again(format!("remove {id}: {what}"))),

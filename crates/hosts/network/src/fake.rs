@@ -10,8 +10,8 @@ use contract::HostError;
 use contract::network::{Desired, Failure, Host, Report};
 
 pub struct Fake {
-    host: Host,
-    memory: Mutex<Memory>,
+    host: Box<Host>,
+    memory: Mutex<Box<Memory>>,
 }
 
 #[derive(Default)]
@@ -35,7 +35,7 @@ pub struct Trouble {
 
 impl Fake {
     pub fn new(host: Host) -> Fake {
-        Fake { host: Host { driver: "fake".into(), ..host }, memory: Mutex::default() }
+        Fake { host: Box::new(Host { driver: "fake".into(), ..host }), memory: Mutex::default() }
     }
 
     pub fn trouble(&self, trouble: Trouble) {
@@ -65,7 +65,7 @@ impl Fake {
     }
 
     pub fn host(&self) -> Host {
-        self.host.clone()
+        (*self.host).clone()
     }
 
     pub fn leaks(&self, desired: &Desired) -> Vec<String> {
@@ -83,7 +83,7 @@ impl Fake {
         Ok(())
     }
 
-    fn memory(&self) -> MutexGuard<'_, Memory> {
+    fn memory(&self) -> MutexGuard<'_, Box<Memory>> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -6,6 +6,7 @@ use contract::HostError;
 use contract::network::{Desired, Failure, Lease, Remote, Report, Segment};
 
 use super::filter::{self, Ground};
+use super::forget;
 use super::kept::Kept;
 use super::links::{Batch, Links};
 use super::loaded::Loaded;
@@ -176,7 +177,13 @@ impl Pass<'_> {
         }
         let ground = self.ground(state, places, links);
         let (bridge, inet) = filter::tables(self.order, &ground, &state.numbers);
-        state.filter.ensure(&self.host, &[bridge, inet], self.look).map(drop)
+        let before = state.filter.table(filter::INET).cloned();
+        if state.filter.ensure(&self.host, &[bridge, inet.clone()], self.look)? {
+            let stale =
+                before.map(|before| forget::stale(&before, &inet, self.order, &state.numbers, &state.kept.zones));
+            forget::connections(&stale.unwrap_or_default(), &self.host);
+        }
+        Ok(())
     }
 
     fn ground(&self, state: &State, places: &BTreeMap<String, Place>, links: &Links) -> Vec<Ground> {

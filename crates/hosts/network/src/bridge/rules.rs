@@ -83,6 +83,13 @@ impl Table {
         lost.map(|(key, _)| key.as_str())
     }
 
+    /// The chains of both that have had rules which `now` lacks.
+    pub(crate) fn stricter<'a>(&'a self, now: &'a Table) -> impl Iterator<Item = &'a str> {
+        let both = self.chains.iter().filter_map(|(name, old)| Some((name, old, now.chains.get(name)?)));
+        let lost = |old: &Chain, new: &Chain| old.rules.iter().any(|rule| !new.rules.contains(rule));
+        both.filter(move |(_, old, new)| lost(old, new)).map(|(name, ..)| name.as_str())
+    }
+
     /// Replaces whatever is loaded under this name.
     pub(crate) fn whole(&self) -> String {
         let mut text = format!("table {0}\ndelete table {0}\ntable {0} {{\n", self.name);

@@ -121,3 +121,30 @@ async fn a_guest_cannot_pretend_to_be_another() {
     one.space.run("ip link set eth0 address fa:00:00:00:00:99");
     assert!(one.space.cannot_ping("10.0.0.6"), "another MAC is another machine");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_ends_with_the_rule_that_allowed_it() {
+    if !lab::allowed() {
+        return;
+    }
+    let mut lab = lab(1);
+    let host = &mut lab.hosts[0];
+    let (one, two) = pair(host, vec![ssh()].into_iter().chain(all_out()).collect()).await;
+    two.space.serve("0.0.0.0:22", |_, _| "hello".into());
+    let mut kept = one.space.enter(|| std::net::TcpStream::connect("10.0.0.6:22").unwrap());
+    let mut cut = one.space.enter(|| std::net::TcpStream::connect("10.0.0.6:22").unwrap());
+    assert_eq!(ask(&mut kept).unwrap(), "hello");
+
+    host.order.groups[1].rules.remove(0);
+    host.apply().await;
+    assert!(ask(&mut cut).is_err(), "nothing comes through any more");
+}
+
+fn ask(stream: &mut std::net::TcpStream) -> std::io::Result<String> {
+    use std::io::{Read, Write};
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(1)))?;
+    stream.write_all(b"hello?")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
