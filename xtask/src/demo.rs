@@ -20,7 +20,14 @@ use place::Place;
 /// Limit: the build, the image and the disks of the demo fit in this.
 const SPACE_GB: u64 = 4;
 /// The outside world of the demo; the addresses are reserved for documentation.
-const EXTERNAL_CIDR: &str = "203.0.113.0/24";
+const EXTERNAL: [&str; 6] = [
+    "--external-cidr",
+    "203.0.113.0/24",
+    "--external-range",
+    "203.0.113.150,203.0.113.199",
+    "--external-gateway",
+    "203.0.113.1",
+];
 
 #[derive(Args)]
 pub struct Choice {
@@ -143,7 +150,6 @@ impl Stage {
     }
 
     fn start(&self) -> Result<()> {
-        self.place.configure(&self.data_dir)?;
         let mut up = self.ferrostack("up");
         up.arg("--detach").args(self.place.arguments());
         process::must(&mut up, "ferrostack up").map(|_| ())
@@ -151,7 +157,7 @@ impl Stage {
 
     fn populate(&self) -> Result<()> {
         let mut init = self.ferrostack("init-runonce");
-        init.arg("--image").arg(self.image()).args(["--external-cidr", EXTERNAL_CIDR]);
+        init.arg("--image").arg(self.image()).args(EXTERNAL);
         process::must(&mut init, "ferrostack init-runonce").map(|_| ())
     }
 

@@ -1,6 +1,7 @@
 //! What upstream did, kept as files, compared with what we do.
 
 pub mod cli;
+pub mod documents;
 pub mod ratchet;
 
 use anyhow::{Result, bail};
@@ -21,18 +22,24 @@ pub struct Choice {
     /// Take what is served by now out of tests/ratchet
     #[arg(long)]
     ratchet: bool,
+    /// Write docs/api anew
+    #[arg(long)]
+    docs: bool,
 }
 
 pub fn run(choice: &Choice) -> Result<bool> {
     if choice.ratchet {
         ratchet::tighten()?;
     }
+    if choice.docs {
+        documents::write()?;
+    }
     if choice.cli {
         let given = choice.admin.clone().zip(choice.demo.clone());
         return Ok(cli::replay(given)?.failed == 0);
     }
-    if !choice.ratchet {
-        bail!("say what: --cli, --ratchet (bodies and lists of tests: UPDATE_EXPECT=1 cargo test -p CRATE)");
+    if !choice.ratchet && !choice.docs {
+        bail!("say what: --cli, --docs, --ratchet (bodies and lists of tests: UPDATE_EXPECT=1 cargo test -p CRATE)");
     }
     Ok(true)
 }

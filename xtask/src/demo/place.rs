@@ -6,11 +6,10 @@
 //!   (the outside world)        (the interface that the network agent gets)
 //! ```
 
-use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::process;
 
@@ -19,8 +18,8 @@ const OUTSIDE: &str = "demo-out";
 const UPLINK: &str = "demo-in";
 /// The gateway of the external network, as the outside world sees it.
 const GATEWAY: &str = "203.0.113.1/24";
-/// The name that the external network has in the API.
-const PHYSICAL_NETWORK: &str = "physnet1";
+/// The name that the uplink's network has in the API, and the uplink.
+const UPLINK_OF_PROVIDER: &str = "provider:demo-in";
 const PORTS: [u16; 7] = [5000, 6080, 8774, 8775, 8778, 9292, 9696];
 
 pub struct Place {
@@ -49,7 +48,9 @@ impl Place {
 
     /// What `ferrostack up` has to know.
     pub fn arguments(&self) -> Vec<&str> {
-        if self.on_host { Vec::new() } else { vec!["--netns", NAMESPACE] }
+        let uplink = ["--physical-interface", UPLINK_OF_PROVIDER];
+        let inside = if self.on_host { Vec::new() } else { vec!["--netns", NAMESPACE] };
+        [inside, uplink.to_vec()].concat()
     }
 
     /// Is the place free, or ours from an earlier run?
@@ -96,15 +97,6 @@ impl Place {
         for arguments in steps {
             process::must(self.ip().args(arguments), "ip")?;
         }
-        Ok(())
-    }
-
-    /// Tells the network agent which interface leads outside.
-    pub fn configure(&self, data_dir: &Path) -> Result<()> {
-        let folder = data_dir.join("etc/neutron/plugins/ml2");
-        fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-        let text = format!("[linux_bridge]\nphysical_interface_mappings = {PHYSICAL_NETWORK}:{UPLINK}\n");
-        fs::write(folder.join("linuxbridge_agent.ini"), text)?;
         Ok(())
     }
 
