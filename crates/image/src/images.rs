@@ -16,7 +16,7 @@ mod patches;
 mod query;
 pub mod store;
 
-pub(crate) use document::check_tag;
+pub(crate) use document::{check_tag, python};
 pub(crate) use query::page_link;
 
 pub fn operations() -> Vec<Operation<Images>> {

@@ -10,6 +10,7 @@
 //! - [`inspect`]  reads the header of an upload before anything else opens it
 //! - [`store`]    the files; [`digest`] sums them up while they pass
 //! - [`sweep`]    makes files and rows agree again after a crash, and lists what does not
+//! - [`metadefs`] what properties mean, for people and dashboards
 //! - [`info`], [`schemas`], [`tasks`] what clients ask about the service
 //! - [`options`]  upstream's option names
 
@@ -25,6 +26,7 @@ pub mod images;
 pub mod info;
 pub mod inspect;
 pub mod members;
+pub mod metadefs;
 pub mod options;
 pub mod schemas;
 pub mod store;
@@ -44,7 +46,10 @@ pub struct Images {
 
 pub const SCHEMA: Schema = Schema {
     service: "image",
-    migrations: &[Migration { number: 1, name: "images", sql: include_str!("../migrations/0001_images.sql") }],
+    migrations: &[
+        Migration { number: 1, name: "images", sql: include_str!("../migrations/0001_images.sql") },
+        Migration { number: 2, name: "metadefs", sql: include_str!("../migrations/0002_metadefs.sql") },
+    ],
 };
 
 impl Service for Images {
@@ -72,6 +77,7 @@ pub fn operations() -> Vec<Operation<Images>> {
         tags::operations(),
         schemas::operations(),
         info::operations(),
+        metadefs::operations(),
         tasks::operations(),
     ];
     tables.into_iter().flatten().collect()

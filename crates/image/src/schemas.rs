@@ -5,6 +5,16 @@ use base::{Json, json};
 
 use crate::Images;
 
+mod check;
+
+pub use check::problem;
+
+pub const NAMESPACE: &str = include_str!("schemas/metadef_namespace.json");
+pub const OBJECT: &str = include_str!("schemas/metadef_object.json");
+pub const PROPERTY: &str = include_str!("schemas/metadef_property.json");
+pub const RESOURCE_TYPE: &str = include_str!("schemas/metadef_resource_type.json");
+pub const TAG: &str = include_str!("schemas/metadef_tag.json");
+
 /// One thing that has a schema.
 struct Kind {
     path: &'static str,
@@ -42,37 +52,31 @@ const KINDS: &[Kind] = &[
         path: "/schemas/metadefs/namespace",
         paths: "/schemas/metadefs/namespaces",
         key: "namespaces",
-        text: include_str!("schemas/metadef_namespace.json"),
+        text: NAMESPACE,
         alone: &[],
     },
     Kind {
         path: "/schemas/metadefs/object",
         paths: "/schemas/metadefs/objects",
         key: "objects",
-        text: include_str!("schemas/metadef_object.json"),
+        text: OBJECT,
         alone: &[],
     },
     Kind {
         path: "/schemas/metadefs/property",
         paths: "/schemas/metadefs/properties",
         key: "properties",
-        text: include_str!("schemas/metadef_property.json"),
+        text: PROPERTY,
         alone: &[],
     },
     Kind {
         path: "/schemas/metadefs/resource_type",
         paths: "/schemas/metadefs/resource_types",
         key: "resource_type_associations",
-        text: include_str!("schemas/metadef_resource_type.json"),
+        text: RESOURCE_TYPE,
         alone: &[],
     },
-    Kind {
-        path: "/schemas/metadefs/tag",
-        paths: "/schemas/metadefs/tags",
-        key: "tags",
-        text: include_str!("schemas/metadef_tag.json"),
-        alone: &[],
-    },
+    Kind { path: "/schemas/metadefs/tag", paths: "/schemas/metadefs/tags", key: "tags", text: TAG, alone: &[] },
 ];
 
 pub fn operations() -> Vec<Operation<Images>> {

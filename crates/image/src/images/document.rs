@@ -190,7 +190,7 @@ fn broken(why: String) -> Refusal {
 }
 
 /// Upstream: refusals show a value as Python writes it. Cut short, so that a huge body is not sent back.
-fn python(value: &Json) -> String {
+pub fn python(value: &Json) -> String {
     let text = match value {
         Json::Null => "None".to_string(),
         Json::Bool(true) => "True".to_string(),

@@ -8,4 +8,5 @@ mod golden;
 mod images;
 mod lists;
 mod members;
+mod metadefs;
 mod patches;
