@@ -22,8 +22,9 @@ use crate::{Driver, Look};
 
 /// How often everything is compared when nothing happens.
 pub const INTERVAL: Duration = Duration::from_secs(30);
-/// Limit: of the wait between two attempts to reach a controller, which doubles from the first to the last.
-const PATIENCE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(15));
+/// Limit: of the wait after a failure, which doubles with each further one.
+const SHORTEST_WAIT: Duration = Duration::from_millis(250);
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
 
 /// The way to the controllers, on the subject [`message::NETWORK`].
 pub trait Door: Send + Sync + 'static {
@@ -54,6 +55,7 @@ struct Round {
 enum Cause {
     Poke,
     Device,
+    Retry,
     Interval,
 }
 
@@ -75,17 +77,18 @@ impl Agent {
     pub async fn run(&self) {
         self.hello().await;
         let mut round = Round::default();
-        let (mut cause, mut next) = (Cause::Interval, Instant::now() + self.interval);
+        let (mut cause, mut next, mut failures) = (Cause::Interval, Instant::now() + self.interval, 0);
         loop {
             let failed = self.round(&mut round, cause).await;
+            failures = if failed { failures + 1 } else { 0 };
             if cause == Cause::Interval {
                 next = Instant::now() + self.interval;
             }
-            let retry = if failed { Instant::now() + PATIENCE.1.min(self.interval) } else { next };
+            let wake = if failed { next.min(Instant::now() + wait(failures)) } else { next };
             cause = tokio::select! {
                 () = self.poked.notified() => Cause::Poke,
                 () = self.driver.changed() => Cause::Device,
-                () = tokio::time::sleep_until(next.min(retry)) => Cause::Interval,
+                () = tokio::time::sleep_until(wake) => if wake == next { Cause::Interval } else { Cause::Retry },
             };
         }
     }
@@ -93,14 +96,14 @@ impl Agent {
     /// Says who is here, until a controller has heard it.
     async fn hello(&self) {
         let body = serde_json::to_value(self.driver.host()).expect("a host is JSON");
-        let mut wait = PATIENCE.0;
+        let mut failures = 0;
         while let Err(error) = self.door.request(message::HELLO, body.clone()).await {
             tracing::warn!(error = chain(&error), "no controller has taken this network host yet");
+            failures += 1;
             tokio::select! {
-                () = tokio::time::sleep(wait) => {}
+                () = tokio::time::sleep(wait(failures)) => {}
                 () = self.poked.notified() => {}
             }
-            wait = (wait * 2).min(PATIENCE.1);
         }
     }
 
@@ -119,7 +122,10 @@ impl Agent {
         let Some(order) = &round.order else { return true };
         let look = if cause == Cause::Interval { Look::Everything } else { Look::Changes };
         match self.driver.apply(order, look).await {
-            Ok(report) => failed | self.tell(round, report).await,
+            Ok(report) => {
+                failed |= !report.errors.is_empty();
+                failed | self.tell(round, report).await
+            }
             Err(error) => {
                 tracing::error!(error = chain(&error), "this host's network could not be made what it should be");
                 true
@@ -156,6 +162,11 @@ impl Agent {
             }
         }
     }
+}
+
+fn wait(failures: u32) -> Duration {
+    const MOST_DOUBLINGS: u32 = 8;
+    (SHORTEST_WAIT * 2_u32.pow(failures.saturating_sub(1).min(MOST_DOUBLINGS))).min(LONGEST_WAIT)
 }
 
 /// An error with everything that caused it, on one line.

@@ -100,9 +100,12 @@ impl Pass<'_> {
         // The filter stands before a wire is connected, so that nothing passes unchecked.
         let unguarded = self.filter(state, &places, &links);
         let mut batch = Batch::default();
+        // What goes makes room for what comes: an interface may change its bridge.
+        wires::remove(&wanted, settings, &links, &mut batch)?;
+        self.remove_rooms(state, &rooms, &mut batch)?;
         for network in &self.order.networks {
             if let Some(place) = places.get(&network.id) {
-                wires::connect(network, place, settings, &links, &mut batch)?;
+                wires::connect(network, place, settings, (&links, self.look), &mut batch)?;
             }
         }
         let unsettled: Vec<&Room> = rooms
@@ -115,8 +118,6 @@ impl Pass<'_> {
             room.plan(self.look, state.rooms.entry(room.space.clone()).or_default(), &links, &mut batch);
         }
         wires::wire(self.order, &places, |port| !unguarded.contains(port), &links, &mut batch);
-        wires::remove(&wanted, settings, &links, &mut batch)?;
-        self.remove_rooms(state, &rooms, &mut batch)?;
         self.failures.extend(batch.run(&self.host, "ip")?);
 
         if self.look == Look::Everything || places.values().any(|place| !links.has(&place.bridge)) {
@@ -291,14 +292,19 @@ impl Pass<'_> {
         self.failures.extend(state.proxies.ensure(self.order.metadata.as_ref(), &with_leases));
     }
 
+    /// The first failure of a thing says most.
     fn fail(&mut self, ids: &BTreeSet<String>, what: &str) {
-        self.failures.extend(ids.iter().map(|id| Failure { id: id.clone(), what: what.to_string() }));
+        let known = failed_ids(&self.failures);
+        let ids = ids.difference(&known);
+        self.failures.extend(ids.map(|id| Failure { id: id.clone(), what: what.to_string() }));
     }
 
     fn report(&mut self, links: &Links, places: &BTreeMap<String, Place>, rooms: &[Room]) -> Report {
-        let homeless = self.order.ports.iter().filter(|port| !places.contains_key(&port.network));
-        let homeless: BTreeSet<String> = homeless.map(|port| port.id.clone()).collect();
-        self.fail(&homeless, "its network is not on this host");
+        let networks = failed_ids(&self.failures);
+        let concerned = |network: &String| networks.contains(network) || !places.contains_key(network);
+        let stranded = self.order.ports.iter().filter(|port| concerned(&port.network));
+        let stranded: BTreeSet<String> = stranded.map(|port| port.id.clone()).collect();
+        self.fail(&stranded, "its network could not be made on this host");
         let failed = failed_ids(&self.failures);
         let sound = self.order.ports.iter().filter(|port| !failed.contains(&port.id));
         let (wired, unwired): (Vec<_>, Vec<_>) = sound.partition(|port| port.admin_state_up && links.has(&port.tap));

@@ -1,7 +1,7 @@
 //! What network devices, addresses and forwarding entries are there, read from `ip` and `bridge`; and batches that
 //! change them in one process.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use contract::network::Failure;
@@ -197,11 +197,19 @@ fn parse<T: for<'a> Deserialize<'a>>(program: &str, answer: &str) -> Result<Vec<
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     lines: Vec<(String, String)>,
+    /// Lines about devices that may be gone by now.
+    fleeting: BTreeSet<usize>,
 }
 
 impl Batch {
     pub(crate) fn add(&mut self, id: &str, line: impl Into<String>) {
         self.lines.push((id.to_string(), line.into()));
+    }
+
+    /// Adds lines whose devices may go before the batch comes to them.
+    pub(crate) fn add_fleeting(&mut self, more: Batch) {
+        self.fleeting.extend(self.lines.len()..self.lines.len() + more.lines.len());
+        self.lines.extend(more.lines);
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -230,7 +238,11 @@ impl Batch {
             };
             let why = std::mem::take(&mut said).join(" ");
             let at = number.trim().parse::<usize>().unwrap_or_default();
-            let Some((id, command)) = at.checked_sub(1).and_then(|at| self.lines.get(at)) else { continue };
+            let Some(at) = at.checked_sub(1) else { continue };
+            let Some((id, command)) = self.lines.get(at) else { continue };
+            if self.fleeting.contains(&at) && why.contains("Cannot find device") {
+                continue;
+            }
             if !failures.iter().any(|failure| failure.id == *id) {
                 failures.push(Failure { id: id.clone(), what: format!("{program} {command}: {why}") });
             }
@@ -254,6 +266,18 @@ mod tests {
         assert_eq!(failures.len(), 1);
         assert_eq!(failures[0].id, "a");
         assert_eq!(failures[0].what, "ip link set dev foo up: Cannot find device \"foo\"");
+    }
+
+    #[test]
+    fn a_guests_device_that_has_gone_is_no_failure() {
+        let (mut batch, mut taps) = (Batch::default(), Batch::default());
+        batch.add("a", "link set dev foo up");
+        taps.add("b", "link set dev tap1 up");
+        batch.add_fleeting(taps);
+        let gone = "Cannot find device \"tap1\"\nCommand failed -:2\n";
+        assert_eq!(batch.failures("ip", gone), []);
+        let other = "RTNETLINK answers: Operation not permitted\nCommand failed -:2\n";
+        assert_eq!(batch.failures("ip", other)[0].id, "b");
     }
 
     #[test]

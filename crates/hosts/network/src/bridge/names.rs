@@ -48,6 +48,24 @@ pub(crate) fn alias(network: &str) -> String {
     format!("{ALIAS}:{network}")
 }
 
+/// The MAC of the bridge's end of a port's wire: so high that the bridge never takes it for its own, since a bridge
+/// that changes its MAC is lost to its neighbours for a while.
+pub(crate) fn outer_mac(mac: &str) -> String {
+    const HIGH: &str = "fe";
+    const OTHER: &str = "ee";
+    let first = if mac.to_lowercase().starts_with(HIGH) { OTHER } else { HIGH };
+    format!("{first}{}", mac.get(HIGH.len()..).unwrap_or_default()).to_lowercase()
+}
+
+/// Marks the wire of a guest, which is the hypervisor's, as one that we have connected.
+pub(crate) fn port_alias(port: &str) -> String {
+    format!("{ALIAS}-port:{port}")
+}
+
+pub(crate) fn is_connected_by_us(alias: &str) -> bool {
+    alias.strip_prefix(ALIAS).is_some_and(|rest| rest.starts_with("-port:"))
+}
+
 /// What an alias says the device is for, if the device is ours.
 pub(crate) fn is_ours(alias: &str) -> bool {
     alias.split(':').next() == Some(ALIAS)

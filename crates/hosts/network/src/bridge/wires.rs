@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use super::links::{self, Addresses, Batch, Entry, Link, Links};
 use super::space::{Error, Space};
 use super::{Settings, names};
+use crate::Look;
 
 const VXLAN_PORT: u16 = 4789;
 /// The forwarding entry for what has no entry: broadcast, multicast and the unknown.
@@ -68,7 +69,15 @@ fn physical_interface<'a>(physical: &str, settings: &Settings, links: &'a Links)
         return Err(format!("this host is not joined to the physical network {physical:?}"));
     };
     let missing = || format!("the interface {interface} of the physical network {physical:?} is not there");
-    links.get(interface).ok_or_else(missing)
+    let link = links.get(interface).ok_or_else(missing)?;
+    // An interface of the operator's bridge is not torn out of it.
+    match link.master.as_ref().and_then(|master| links.get(master)) {
+        Some(master) if !names::is_ours(&master.ifalias) && !master.ifname.starts_with("brq") => {
+            let bridge = &master.ifname;
+            Err(format!("the interface {interface} is part of {bridge}: map {physical:?} to {bridge} instead"))
+        }
+        _ => Ok(link),
+    }
 }
 
 /// Makes the bridge and the uplink of a network what they should be.
@@ -76,7 +85,7 @@ pub(crate) fn connect(
     network: &Network,
     place: &Place,
     settings: &Settings,
-    links: &Links,
+    (links, look): (&Links, Look),
     batch: &mut Batch,
 ) -> Result<(), Error> {
     let (id, bridge) = (network.id.as_str(), place.bridge.as_str());
@@ -85,12 +94,12 @@ pub(crate) fn connect(
         if !links.has(bridge) {
             batch.add(id, format!("link add dev {bridge} {options}"));
         }
-        adjust(bridge, None, place.mtu, Some(&names::alias(id)), links, batch, id);
+        Wanted::of(place, None).adjust(id, bridge, links.get(bridge), batch);
     }
     match &network.segment {
         Segment::Local => {}
         Segment::Vxlan { vni } => vxlan(*vni, place, settings, links, batch),
-        Segment::Flat { .. } => flat(place, settings, links, batch)?,
+        Segment::Flat { .. } => flat(place, settings, links, look, batch)?,
         Segment::Vlan { physical, tag } => {
             let (Some(uplink), Some(parent)) = (&place.uplink, settings.physical_interface_mappings.get(physical))
             else {
@@ -99,7 +108,7 @@ pub(crate) fn connect(
             if !links.has(uplink) {
                 batch.add(id, format!("link add link {parent} name {uplink} type vlan id {tag}"));
             }
-            adjust(uplink, Some(bridge), place.mtu, Some(&names::alias(id)), links, batch, id);
+            Wanted::of(place, Some(bridge)).adjust(id, uplink, links.get(uplink), batch);
         }
     }
     Ok(())
@@ -117,25 +126,27 @@ fn vxlan(vni: u32, place: &Place, settings: &Settings, links: &Links, batch: &mu
         let options = format!("id {vni} local {local} dstport {VXLAN_PORT} nolearning");
         batch.add(id, format!("link add dev {device} mtu {} type vxlan {options}", place.mtu));
     }
-    adjust_from(before, &device, Some(&place.bridge), place.mtu, Some(&names::alias(id)), batch, id);
+    Wanted::of(place, Some(&place.bridge)).adjust(id, &device, before, batch);
     if before.is_none_or(|link| link.master.as_deref() != Some(&place.bridge)) {
         batch.add(id, format!("link set dev {device} type bridge_slave learning off"));
     }
 }
 
 /// Puts the physical interface into the bridge. Upstream: what addresses it has move to the bridge.
-fn flat(place: &Place, settings: &Settings, links: &Links, batch: &mut Batch) -> Result<(), Error> {
+fn flat(place: &Place, settings: &Settings, links: &Links, look: Look, batch: &mut Batch) -> Result<(), Error> {
     let Some(uplink) = &place.uplink else { return Ok(()) };
     let Some(link) = links.get(uplink) else { return Ok(()) };
     let joined = link.master.as_deref() == Some(&place.bridge);
     if !joined {
-        let has = Addresses::read(&settings.space(), true)?;
         // Neighbours keep the MAC that they know the addresses by, and ports that join later do not change it.
         batch.add(&place.network, format!("link set dev {} address {}", place.bridge, link.address));
         batch.add(&place.network, format!("link set dev {uplink} master {} up", place.bridge));
-        move_addresses(&has, uplink, &place.bridge, &place.network, batch);
     } else if !link.is_up() {
         batch.add(&place.network, format!("link set dev {uplink} up"));
+    }
+    if !joined || look == Look::Everything {
+        let has = Addresses::read(&settings.space(), true)?;
+        move_addresses(&has, uplink, &place.bridge, &place.network, batch);
     }
     Ok(())
 }
@@ -171,26 +182,27 @@ pub(crate) fn wire(
     links: &Links,
     batch: &mut Batch,
 ) {
+    let mut adjusted = Batch::default();
     for port in &desired.ports {
         let (Some(place), Some(link)) = (places.get(&port.network), links.get(&port.tap)) else { continue };
         if !allowed(&port.id) {
             continue;
         }
         if port.admin_state_up {
-            adjust(&port.tap, Some(&place.bridge), place.mtu, None, links, batch, &port.id);
+            let (alias, mac) = (names::port_alias(&port.id), Some(names::outer_mac(&port.mac)));
+            let wanted = Wanted { alias, mac, ..Wanted::of(place, Some(&place.bridge)) };
+            wanted.adjust(&port.id, &port.tap, Some(link), &mut adjusted);
         } else if link.is_up() {
-            batch.add(&port.id, format!("link set dev {} down", port.tap));
+            adjusted.add(&port.id, format!("link set dev {} down", port.tap));
         }
     }
     let taps: BTreeSet<&str> = desired.ports.iter().map(|port| port.tap.as_str()).collect();
-    for place in places.values() {
-        for link in links.ports_of(&place.bridge) {
-            let stranger = link.ifname.starts_with("tap") && !names::is_ours(&link.ifalias);
-            if stranger && !taps.contains(link.ifname.as_str()) && place.bridge_is_ours {
-                batch.add(&place.network, format!("link set dev {} nomaster", link.ifname));
-            }
-        }
+    let connected = links.all().filter(|link| link.master.is_some() && names::is_connected_by_us(&link.ifalias));
+    for link in connected.filter(|link| !taps.contains(link.ifname.as_str())) {
+        adjusted.add(&link.ifname, format!("link set dev {} nomaster", link.ifname));
     }
+    // A guest's device may go at any moment; that it went is heard of, and is no failure.
+    batch.add_fleeting(adjusted);
 }
 
 /// Removes our devices that nobody wants, giving a physical interface back what its bridge had of it.
@@ -210,7 +222,10 @@ pub(crate) fn remove(
             batch.add(&link.ifname, format!("link set dev {} nomaster", uplink.ifname));
             move_addresses(&has, &link.ifname, &uplink.ifname, &link.ifname, batch);
         }
-        batch.add(&link.ifname, format!("link del dev {}", link.ifname));
+        // The other end may just have gone, and this one with it.
+        let mut gone = Batch::default();
+        gone.add(&link.ifname, format!("link del dev {}", link.ifname));
+        batch.add_fleeting(gone);
     }
     Ok(())
 }
@@ -238,46 +253,45 @@ pub(crate) fn lay(wire: &Wire, whole: bool, links: &Links, batch: &mut Batch) {
         let peer = format!("peer name {inside} mtu {mtu} address {mac} netns {space}");
         batch.add(id, format!("link add dev {outside} mtu {mtu} type veth {peer}"));
     }
-    adjust_from(before, outside, Some(&place.bridge), place.mtu, Some(&names::alias(id)), batch, id);
+    let (alias, mac) = (names::alias(id), Some(names::outer_mac(mac)));
+    Wanted { alias, mac, ..Wanted::of(place, Some(&place.bridge)) }.adjust(id, outside, before, batch);
 }
 
-fn adjust(
-    device: &str,
-    bridge: Option<&str>,
+/// What a device of the host should be.
+struct Wanted<'a> {
+    bridge: Option<&'a str>,
     mtu: u32,
-    alias: Option<&str>,
-    links: &Links,
-    batch: &mut Batch,
-    id: &str,
-) {
-    adjust_from(links.get(device), device, bridge, mtu, alias, batch, id);
+    alias: String,
+    mac: Option<String>,
 }
 
-/// One line that sets what differs on a device.
-fn adjust_from(
-    found: Option<&Link>,
-    device: &str,
-    bridge: Option<&str>,
-    mtu: u32,
-    alias: Option<&str>,
-    batch: &mut Batch,
-    id: &str,
-) {
-    let mut words = Vec::new();
-    if let Some(bridge) = bridge.filter(|bridge| found.is_none_or(|link| link.master.as_deref() != Some(*bridge))) {
-        words.push(format!("master {bridge}"));
+impl<'a> Wanted<'a> {
+    /// A device of a network's own, such as its bridge; its place says where it belongs.
+    fn of(place: &'a Place, bridge: Option<&'a str>) -> Wanted<'a> {
+        Wanted { bridge, mtu: place.mtu, alias: names::alias(&place.network), mac: None }
     }
-    if found.is_none_or(|link| link.mtu != mtu) {
-        words.push(format!("mtu {mtu}"));
-    }
-    if let Some(alias) = alias.filter(|alias| found.is_none_or(|link| link.ifalias != *alias)) {
-        words.push(format!("alias {alias}"));
-    }
-    if found.is_none_or(|link| !link.is_up()) {
-        words.push("addrgenmode none up".into());
-    }
-    if !words.is_empty() {
-        batch.add(id, format!("link set dev {device} {}", words.join(" ")));
+
+    /// Adds one line that sets what differs on a device; `found` is none for one that was just made.
+    fn adjust(&self, id: &str, device: &str, found: Option<&Link>, batch: &mut Batch) {
+        let mut words = Vec::new();
+        if let Some(mac) = self.mac.as_ref().filter(|mac| found.is_none_or(|link| link.address != **mac)) {
+            words.push(format!("address {mac}"));
+        }
+        if let Some(bridge) = self.bridge.filter(|one| found.is_none_or(|link| link.master.as_deref() != Some(*one))) {
+            words.push(format!("master {bridge}"));
+        }
+        if found.is_none_or(|link| link.mtu != self.mtu) {
+            words.push(format!("mtu {}", self.mtu));
+        }
+        if found.is_none_or(|link| link.ifalias != self.alias) {
+            words.push(format!("alias {}", self.alias));
+        }
+        if found.is_none_or(|link| !link.is_up()) {
+            words.push("addrgenmode none up".into());
+        }
+        if !words.is_empty() {
+            batch.add(id, format!("link set dev {device} {}", words.join(" ")));
+        }
     }
 }
 

@@ -141,8 +141,13 @@ async fn a_physical_interface_takes_its_addresses_to_the_bridge_and_back() {
     assert!(guest.space.pings("198.51.100.7"), "a guest reaches the host as any neighbour");
     assert_eq!(host.space.run("ip -o -4 address show dev ext0"), "");
 
-    host.order.networks.clear();
+    host.order.networks = vec![external()];
     host.order.ports.clear();
+    host.apply().await;
+    host.repair().await;
+    assert!(host.space.pings("203.0.113.1"), "over the bridge of another network");
+
+    host.order.networks.clear();
     host.apply().await;
     assert!(host.space.pings("203.0.113.1"));
     assert!(host.space.run("ip -o -4 address show dev ext0").contains("198.51.100.7/24"));
@@ -168,6 +173,10 @@ async fn a_bridge_of_the_operator_is_used_as_it_is_and_left_in_place() {
     assert!(guest.space.pings("198.51.100.1"));
     assert!(lab.outside.pings("198.51.100.7"));
 
+    host.order.ports.clear();
+    host.apply().await;
+    assert!(guest.space.cannot_ping("198.51.100.1"), "its wire is out of the bridge");
+
     host.driver.purge().await.unwrap();
     assert!(lab.outside.pings("198.51.100.7"));
     assert!(host.space.run("ip -o link show").contains("master ext0"));
@@ -187,10 +196,19 @@ async fn what_cannot_be_done_is_said_by_id_and_the_rest_is_done() {
     let _guests = [host.add(one.clone()), host.add(two.clone())];
     host.order.generation += 1;
     let report = host.driver.apply(&host.order, host_network::Look::Changes).await.unwrap();
-    assert_eq!(report.wired, [one.id.clone()]);
+    assert_eq!(report.wired, std::slice::from_ref(&one.id));
     let said: Vec<(&str, &str)> = report.errors.iter().map(|f| (f.id.as_str(), f.what.as_str())).collect();
     let why = "this host is not joined to the physical network \"physnet9\"";
-    assert_eq!(said, [(broken.as_str(), why), (two.id.as_str(), "its network is not on this host")]);
+    assert_eq!(said, [(broken.as_str(), why), (two.id.as_str(), "its network could not be made on this host")]);
+
+    // The operator's own bridge is not taken apart.
+    host.space.run("ip link add br-ex type bridge");
+    host.space.run("ip link set ext0 master br-ex");
+    host.order.networks[1] = external();
+    host.order.ports.truncate(1);
+    let report = host.driver.apply(&host.order, host_network::Look::Changes).await.unwrap();
+    assert_eq!(report.errors[0].what, "the interface ext0 is part of br-ex: map \"physnet1\" to br-ex instead");
+    assert!(host.space.run("ip -o link show ext0").contains("master br-ex"));
 
     let down = contract::network::Port { admin_state_up: false, ..one };
     host.order.networks.pop();

@@ -140,7 +140,7 @@ async fn a_wire_that_appears_late_is_noticed_and_connected() {
     let late = port(&host.order.networks[0], &["10.0.0.7"]);
     host.order.ports.push(late.clone());
     let report = host.apply().await;
-    assert_eq!(report.unwired, [late.id.clone()]);
+    assert_eq!(report.unwired, std::slice::from_ref(&late.id));
 
     let guest = host.plug(&late);
     tokio::time::timeout(Duration::from_secs(5), host.driver.changed()).await.expect("the device is noticed");
