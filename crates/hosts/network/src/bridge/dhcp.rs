@@ -342,6 +342,8 @@ fn write_changed(path: &Path, text: &str) -> Result<bool, Error> {
         return Ok(false);
     }
     kept::replace(path, text.as_bytes())?;
+    let readable = std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644));
+    readable.map_err(|e| Error::io(format!("let dnsmasq read {}", path.display()), e))?;
     Ok(true)
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -165,6 +166,8 @@ pub fn lab(hosts: u8) -> Lab {
         let address: IpAddr = format!("172.31.0.{at}").parse().unwrap();
         run(&format!("ip -n {} address add {address}/24 dev up0", space.0));
         let folder = tempfile::tempdir().unwrap();
+        // So that dnsmasq can give up root, as it does on a real host.
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         let driver = driver(&space, &folder, address);
         TestHost { space, driver, folder, address, order: Desired { generation: 1, ..Desired::default() } }
     });
