@@ -292,9 +292,9 @@ async fn create(call: Call<Images>, AnyBody(body): AnyBody) -> Answer<Permitted<
     let mut whole = document::read_new(&body, &call.options, Image::new(call.caller.project_id.clone()))?;
     whole.store.clone_from(&call.options.store);
     let other = whole.image.owner != call.caller.project_id;
-    let refused: Refusal = match whole.image.owner.clone() {
-        Some(owner) if other => ImageFault::OtherOwner { owner }.into(),
-        _ => Refusal::forbidden("You are not authorized to complete add_image action."),
+    let refused: Refusal = match other {
+        true => ImageFault::OtherOwner { owner: whole.image.owner.clone().unwrap_or_else(|| "None".into()) }.into(),
+        false => Refusal::forbidden("You are not authorized to complete add_image action."),
     };
     let whole = call.permit_or(whole, refused)?;
     may_become(&call, whole.image.visibility, &*whole)?;

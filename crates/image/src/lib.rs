@@ -6,12 +6,12 @@
 //! ```
 //!
 //! - [`images`]   create, show, list, change, delete; [`members`] whom an image is shared with; [`tags`]
-//! - [`data`]     upload and download
+//! - [`transfers`] upload and download
 //! - [`inspect`]  reads the header of an upload before anything else opens it
 //! - [`store`]    the files; [`digest`] sums them up while they pass
 //! - [`sweep`]    makes files and rows agree again after a crash, and lists what does not
 //! - [`metadefs`] what properties mean, for people and dashboards
-//! - [`info`], [`schemas`], [`tasks`] what clients ask about the service
+//! - [`discovery`], [`schemas`], [`tasks`] what clients ask about the service
 //! - [`options`]  upstream's option names
 
 use std::sync::Arc;
@@ -20,10 +20,9 @@ use api::policy::PolicyError;
 use api::{App, Authenticator, Envelope, Operation, Policy, Reply, Request, Service, Shape};
 use db::{Db, Migration, Schema};
 
-pub mod data;
 pub mod digest;
+pub mod discovery;
 pub mod images;
-pub mod info;
 pub mod inspect;
 pub mod members;
 pub mod metadefs;
@@ -33,6 +32,7 @@ pub mod store;
 pub mod sweep;
 pub mod tags;
 pub mod tasks;
+pub mod transfers;
 
 pub use options::Options;
 pub use sweep::start;
@@ -57,7 +57,7 @@ impl Service for Images {
         Shape { name: "image", envelope: Envelope::Image, versions: None, mounts: &["/v2"], project_in_path: false };
 
     fn document(&self, request: &Request) -> Option<Reply> {
-        info::versions(request)
+        discovery::versions(request)
     }
 }
 
@@ -72,11 +72,11 @@ impl Images {
 pub fn operations() -> Vec<Operation<Images>> {
     let tables = [
         images::operations(),
-        data::operations(),
+        transfers::operations(),
         members::operations(),
         tags::operations(),
         schemas::operations(),
-        info::operations(),
+        discovery::operations(),
         metadefs::operations(),
         tasks::operations(),
     ];

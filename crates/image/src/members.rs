@@ -116,7 +116,7 @@ async fn create(call: Call<Images>, (Path(id), AnyBody(body)): (Path<String>, An
     if whole.image.visibility != Visibility::Shared {
         return Err(refused());
     }
-    let allowed = call.allow_on(&whole).map_err(|_| refused())?;
+    let allowed = call.allow_on(&whole)?;
 
     let mut tx = call.db.begin().await?;
     // Holds the image, so that it is not deleted under its new member.
@@ -143,7 +143,8 @@ fn read_member(body: &Json) -> Answer<String> {
     let object = match body {
         Json::Null => return Err(bad("Body expected in request.")),
         Json::Object(object) => object,
-        _ => return Err(bad("Expected a member in the form: {\"member\": \"image_id\"}")),
+        Json::Array(_) => return Err(bad("Expected a member in the form: {\"member\": \"image_id\"}")),
+        _ => return Err(bad("Unexpected body type. Expected list/dict.")),
     };
     match object.get("member") {
         None => Err(bad("Member to be added not specified")),
@@ -165,7 +166,7 @@ async fn update(
     }
     // The owner offers; only who it is offered to answers.
     let mut member = member(&call, &whole, &member_id).await?;
-    let allowed = call.allow_on(&whole).map_err(|_| refused())?;
+    let allowed = call.allow_on(&whole)?;
     if !is_admin(&call) && member.member != call.caller.project() {
         return Err(refused());
     }
@@ -184,7 +185,8 @@ fn read_status(body: &Json) -> Answer<String> {
             Some(status) => Ok(status.as_str().unwrap_or_default().to_string()),
             None => Err(bad("Status not specified")),
         },
-        _ => Err(bad("Expected a status in the form: {\"status\": \"status\"}")),
+        Json::Array(_) => Err(bad("Expected a status in the form: {\"status\": \"status\"}")),
+        _ => Err(bad("Unexpected body type. Expected list/dict.")),
     }
 }
 
@@ -195,7 +197,7 @@ async fn remove(call: Call<Images>, Path((id, member_id)): Path<(String, String)
         return Err(refused());
     }
     member(&call, &whole, &member_id).await?;
-    let allowed = call.allow_on(&whole).map_err(|_| refused())?;
+    let allowed = call.allow_on(&whole)?;
     let gone = sql("DELETE FROM image_members WHERE image_id = ? AND member = ?").bind(&id).bind(&member_id);
     call.db.run(gone).await?;
     Ok(Done::with(allowed))

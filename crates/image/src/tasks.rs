@@ -29,14 +29,16 @@ async fn show(call: Call<Images>, Path(id): Path<String>) -> Answer<Document> {
     Err(missing(&id))
 }
 
-async fn remove(call: Call<Images>, Path(id): Path<String>) -> Answer<Done> {
+async fn remove(call: Call<Images>, _: NoInput) -> Answer<Done> {
     call.allow()?;
     call.must("tasks_api_access", &api::Own(&call.caller))?;
-    Err(missing(&id))
+    let words = "This operation is currently not permitted on Glance Tasks. They are auto deleted after reaching the \
+                 time based on their expires_at property.";
+    Err(Refusal::new(405, "", words))
 }
 
 fn missing(id: &str) -> Refusal {
-    Refusal::not_found(format!("Task with the given id {id} was not found"))
+    Refusal::not_found(format!("Could not find task {id}"))
 }
 
 async fn of_image(call: Call<Images>, Path(id): Path<String>) -> Answer<Document> {

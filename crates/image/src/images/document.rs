@@ -40,8 +40,8 @@ pub fn read_new(body: &Json, options: &Options, image: Image) -> Answer<Whole> {
     let body = match body {
         Json::Object(body) => body,
         Json::Null => return Err(Refusal::bad_request("Body expected in request.")),
-        // Upstream: any other JSON fails the schema.
-        other => return Err(wrong_type(other, "'object'")),
+        Json::Array(_) => return Err(wrong_type(body, "'object'")),
+        _ => return Err(Refusal::bad_request("Unexpected body type. Expected list/dict.")),
     };
     if let Some(name) = LINKS.iter().find(|name| body.contains_key(**name)) {
         return Err(ImageFault::ReadOnly { name: name.to_string() }.into());

@@ -119,14 +119,12 @@ fn read_change(raw: &Json, older: bool) -> Answer<Change> {
     let (verb, path) = if older { verb_of_draft_4(object)? } else { verb_of_draft_10(object)? };
     let path = path.as_str().ok_or_else(|| bad("Pointer must be text."))?;
     let parts = pointer(path)?;
-    let [key] = &parts[..] else {
-        let invisible = parts[0] == "locations";
-        let words = match invisible {
-            true => "It's not allowed to add, replace or remove locations if locations are invisible.".to_string(),
-            false => format!("Invalid JSON pointer for this resource: '/{}'", parts.join("/")),
-        };
-        return Err(Refusal::new(if invisible { 403 } else { 400 }, "", words));
-    };
+    // Upstream: one location is added or removed, all of them are replaced. None are shown, so none are changed.
+    let depth = if parts[0] == "locations" && verb != Verb::Replace { 2 } else { 1 };
+    if parts.len() != depth {
+        return Err(bad(&format!("Invalid JSON pointer for this resource: '/{}'", parts.join("/"))));
+    }
+    let key = &parts[0];
     may_name(key)?;
     let value = match (verb, object.get("value")) {
         (Verb::Remove, _) => Json::Null,

@@ -1,3 +1,5 @@
+//! Files made by hand and by QEMU, whole, broken and hostile.
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

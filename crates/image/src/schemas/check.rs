@@ -44,7 +44,7 @@ fn type_problem(schema: &Json, body: &Json) -> Option<String> {
         "array" => body.is_array(),
         _ => body.is_object(),
     };
-    if wanted.iter().any(|word| fits(word)) {
+    if wanted.iter().any(fits) {
         return None;
     }
     let wanted: Vec<String> = wanted.iter().map(|word| format!("'{word}'")).collect();

@@ -1,3 +1,5 @@
+//! Files in a directory of their own: whole, broken, abandoned, removed.
+
 use futures_util::TryStreamExt;
 
 use super::*;

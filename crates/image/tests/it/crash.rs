@@ -1,3 +1,5 @@
+//! What is left after somebody died, and what the sweep makes of it.
+
 use api::{Content, json};
 use bytes::Bytes;
 use futures_util::stream;

@@ -1,3 +1,5 @@
+//! Versions, schemas, stores and the shape of refusals.
+
 use api::{Json, Method, Request, json};
 
 use crate::cloud::{Cloud, text};
@@ -47,7 +49,7 @@ async fn where_data_lies_is_for_services_and_its_only_copy_stays() {
     let locations = cloud.by("admin").get(&format!("/v2/images/{id}/locations")).await.ok(200);
     assert!(text(&locations[0]["url"]).starts_with("file:///"));
     cloud.by("admin").delete(&format!("/v2/stores/fs/{id}")).await.ok(403);
-    cloud.by("admin").delete(&format!("/v2/stores/other/{id}")).await.ok(404);
+    cloud.by("admin").delete(&format!("/v2/stores/other/{id}")).await.ok(409);
 }
 
 #[tokio::test]

@@ -1,3 +1,5 @@
+//! Images: made, seen, tagged, protected, deactivated, deleted.
+
 use api::json;
 
 use crate::cloud::{Cloud, text};

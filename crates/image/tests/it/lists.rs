@@ -1,3 +1,5 @@
+//! Lists of images: filters, order, pages.
+
 use api::{Json, json};
 use base::clock;
 

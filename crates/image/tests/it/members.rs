@@ -1,3 +1,5 @@
+//! Sharing an image with projects.
+
 use api::json;
 
 use crate::cloud::{Cloud, text};
@@ -21,7 +23,7 @@ async fn a_shared_image_is_found_by_its_member_once_accepted() {
     assert_eq!(bob.names("member_status=all&visibility=shared").await, ["shared"]);
 
     let own = format!("{members}/red");
-    let words = format!("Not allowed to update members for image {id}.");
+    let words = "You are not authorized to complete modify_member action.";
     assert_eq!(alice.put(&own, json!({"status": "accepted"})).await.refused(403), words);
     assert_eq!(bob.put(&own, json!({"status": "accepted"})).await.ok(200)["status"], "accepted");
     assert_eq!(bob.names("").await, ["shared"]);
@@ -63,7 +65,7 @@ async fn members_see_themselves_and_the_owner_sees_all() {
     cloud.by("bob").get(&format!("{members}/green")).await.ok(404);
     cloud.by("carol").put(&format!("{members}/red"), json!({"status": "accepted"})).await.ok(404);
     // A member does not pass the offer on.
-    let words = format!("Not allowed to create members for image {id}.");
+    let words = "You are not authorized to complete add_member action.";
     assert_eq!(cloud.by("bob").post(&members, json!({"member": "x"})).await.refused(403), words);
 }
 

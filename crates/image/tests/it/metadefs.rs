@@ -1,3 +1,5 @@
+//! The catalogue of metadata definitions.
+
 use api::{Json, json};
 
 use crate::cloud::{Cloud, Got, text};

@@ -1,3 +1,5 @@
+//! Changing an image.
+
 use api::json;
 
 use crate::cloud::{Cloud, text};

@@ -83,7 +83,7 @@ async fn locations(call: Call<Images>, Path(id): Path<String>) -> Answer<Documen
 async fn delete_from_store(call: Call<Images>, Path((store, id)): Path<(String, String)>) -> Answer<Done> {
     let whole = call.permit(found(&call, &id).await?)?;
     if store != call.options.store {
-        return Err(Refusal::not_found(format!("Store '{store}' is not configured.")));
+        return Err(Refusal::conflict(format!("The selected store {store} is not available on this node.")));
     }
     if !whole.image.has_data() {
         return Err(ImageFault::NotFound { id }.into());

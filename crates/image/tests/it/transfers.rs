@@ -1,3 +1,5 @@
+//! Data in and out.
+
 use api::{Content, json};
 use bytes::Bytes;
 use futures_util::stream;
