@@ -5,11 +5,14 @@
 //!
 //! - [`peer`]     one other service, and whose rights a request carries
 //! - [`account`]  the service user
+//! - [`late`]     endpoints that are handed out before they exist
 //! - [`identity`] validating tokens against an identity service elsewhere
 
 pub mod account;
 pub mod identity;
+pub mod late;
 pub mod peer;
 
 pub use account::Account;
+pub use late::Late;
 pub use peer::{Peer, PeerError, Rights};

@@ -9,6 +9,10 @@
 //! - [`documents`] version documents, outside the table
 
 pub mod actions;
+pub mod services;
+pub mod quotas;
+pub mod hypervisors;
+pub mod aggregates;
 mod documents;
 pub mod flavors;
 pub mod hosts;
@@ -42,6 +46,30 @@ pub struct Ratios {
     pub cpu: f64,
     pub memory: f64,
     pub disk: f64,
+}
+
+impl Ratios {
+    /// `[DEFAULT] cpu_allocation_ratio` and its kin.
+    pub fn read(config: &base::config::Config) -> Result<Ratios, base::config::ConfigError> {
+        let ratio = |name: &str, default: f64| match config.text("DEFAULT", name) {
+            None => Ok(default),
+            Some(text) => match text.parse::<f64>() {
+                Ok(ratio) if ratio > 0.0 => Ok(ratio),
+                _ => Err(base::config::ConfigError::Value {
+                    section: "DEFAULT".into(),
+                    name: name.into(),
+                    value: text.into(),
+                    why: "not a number above zero",
+                }),
+            },
+        };
+        let usual = Ratios::default();
+        Ok(Ratios {
+            cpu: ratio("cpu_allocation_ratio", usual.cpu)?,
+            memory: ratio("ram_allocation_ratio", usual.memory)?,
+            disk: ratio("disk_allocation_ratio", usual.disk)?,
+        })
+    }
 }
 
 impl Default for Ratios {
@@ -88,12 +116,13 @@ pub const SCHEMA: Schema = Schema {
         Migration { number: 3, name: "flavors", sql: include_str!("../migrations/0003_flavors.sql") },
         Migration { number: 4, name: "keypairs", sql: include_str!("../migrations/0004_keypairs.sql") },
         Migration { number: 5, name: "servers", sql: include_str!("../migrations/0005_servers.sql") },
+        Migration { number: 6, name: "groups", sql: include_str!("../migrations/0006_groups.sql") },
     ],
 };
 
 /// Everything that a client can ask of compute.
 pub fn operations() -> Vec<Operation<Compute>> {
-    let tables = [flavors::operations(), keypairs::operations(), servers::operations()];
+    let tables = [flavors::operations(), keypairs::operations(), servers::operations(), aggregates::operations(), hypervisors::operations(), quotas::operations(), server_groups::operations(), services::operations(), zones::operations()];
     tables.into_iter().flatten().collect()
 }
 

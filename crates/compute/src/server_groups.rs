@@ -1,10 +1,216 @@
 //! Server groups: servers that should be together or apart.
 
-use api::{Answer, Call};
+use std::borrow::Cow;
+
+use api::wire::{integer, list as list_of, nested, one_of, text};
+use api::{
+    Answer, Body, Call, Done, Json, Limit, Listed, Listing, NoInput, Operation, Path, Reader, Refusal, Show, Target,
+    View, delete, get, json, listing, post, v,
+};
+use base::Time;
+use db::{Db, Order, Page, record, select, sql};
 
 use crate::Compute;
 
+const GROUPS: Listing = Listing { sort: &[], order: &[("created_at", Order::Asc)], ..Listing::PLAIN };
+
+pub const SERVER_GROUPS: Limit =
+    Limit { name: "server_groups", default: 10, count: "SELECT COUNT(*) FROM server_groups WHERE project_id = ?" };
+
+const POLICIES: &[&str] = &["anti-affinity", "affinity", "soft-anti-affinity", "soft-affinity"];
+
+pub fn operations() -> Vec<Operation<Compute>> {
+    vec![
+        get("/os-server-groups", list).rule("os_compute_api:os-server-groups:index"),
+        post("/os-server-groups", create).rule("os_compute_api:os-server-groups:create").status(200),
+        get("/os-server-groups/{id}", show).rule("os_compute_api:os-server-groups:show"),
+        delete("/os-server-groups/{id}", remove).rule("os_compute_api:os-server-groups:delete"),
+    ]
+}
+
+api::wire! {
+    /// What a client sends to make a group.
+    pub struct NewGroup in "server_group" {
+        name: String = text(1, 255).required(),
+        policies: Option<Vec<String>> = list_of(one_of(POLICIES)).items(1, 1).until(v(2, 63)),
+        policy: Option<String> = one_of(POLICIES).required_since(v(2, 64)).since(v(2, 64)),
+        rules: Option<Rules> = nested::<Rules>().since(v(2, 64)),
+    }
+}
+
+api::wire! {
+    /// How strictly a group keeps its servers apart.
+    pub struct Rules {
+        most_per_host as "max_server_per_host": Option<i64> = integer(1, i64::MAX).loose(),
+    }
+}
+
+record! {
+    pub struct Group in "server_groups" {
+        pub id: String,
+        pub project_id: String,
+        pub user_id: String,
+        pub name: String,
+        pub policy: String,
+        pub most_per_host: Option<i64>,
+        pub created_at: Time,
+    }
+}
+
+impl Target for Group {
+    fn attribute(&self, name: &str) -> Option<Cow<'_, str>> {
+        match name {
+            "project_id" | "tenant_id" => Some(Cow::Borrowed(&self.project_id)),
+            "user_id" => Some(Cow::Borrowed(&self.user_id)),
+            _ => None,
+        }
+    }
+}
+
+/// A group with the servers that are in it now.
+pub struct Shown {
+    group: Group,
+    members: Vec<String>,
+}
+
+impl Target for Shown {
+    fn attribute(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.group.attribute(name)
+    }
+}
+
+impl View for Shown {
+    const ONE: &'static str = "server_group";
+    const MANY: &'static str = "server_groups";
+
+    fn view(&self, to: &Reader) -> Json {
+        let group = &self.group;
+        let mut view = json!({"id": group.id, "name": group.name, "members": self.members});
+        if to.since(v(2, 13)) {
+            view["project_id"] = json!(group.project_id);
+            view["user_id"] = json!(group.user_id);
+        }
+        if to.since(v(2, 64)) {
+            view["policy"] = json!(group.policy);
+            view["rules"] = group.most_per_host.map_or(json!({}), |most| json!({"max_server_per_host": most}));
+        } else {
+            view["policies"] = json!([group.policy]);
+            view["metadata"] = json!({});
+        }
+        view
+    }
+}
+
+api::faults! {
+    /// Why a call about server groups may be refused.
+    pub enum GroupFault {
+        NotFound(id: String) = 404 "itemNotFound" "Instance group {id} could not be found.",
+        RulesUnfit() = 400 "badRequest" "Only anti-affinity policy supports rules.",
+        SoftTooEarly(policy: String) = 400 "badRequest"
+            "Invalid input for field/attribute policies. Value: ['{policy}']. '{policy}' is not one of ['anti-affinity', 'affinity']",
+        TooMany() = 403 "forbidden" "Quota exceeded, too many server groups.",
+    }
+}
+
+async fn list(call: Call<Compute>, _: NoInput) -> Answer<Listed<Shown>> {
+    let mut rows = select::<Group>("");
+    let everybody = call.query.get("all_projects").is_some_and(|text| listing::flag_value(text).unwrap_or(true));
+    if everybody {
+        call.must("os_compute_api:os-server-groups:index:all_projects", &api::Own(&call.caller))?;
+    } else {
+        rows = rows.and("project_id = ?").bind(call.caller.project());
+    }
+    let mut groups = call.db.page(rows, &Page { limit: None, ..page(&call)? }).await?;
+    // Upstream: the offset is a place in the list, not a marker.
+    let number = |name: &str| call.query.get(name).and_then(|text| text.parse::<usize>().ok());
+    let offset = number("offset").unwrap_or(0).min(groups.len());
+    groups.drain(..offset);
+    groups.truncate(number("limit").filter(|limit| *limit > 0).unwrap_or(1000));
+    let mut shown = Vec::new();
+    for group in groups {
+        shown.push(with_members(&call.db, group).await?);
+    }
+    Ok(Listed(call.permit_listed(shown)?))
+}
+
+fn page(call: &Call<Compute>) -> Answer<Page> {
+    for name in ["limit", "offset"] {
+        if call.query.get(name).is_some_and(|text| text.parse::<u64>().is_err()) {
+            return Err(Refusal::bad_request(format!("{name} param must be an integer")));
+        }
+    }
+    let order = GROUPS.order.iter().map(|(column, order)| (column.to_string(), *order)).collect();
+    Ok(Page { sort: order, ..Page::default() })
+}
+
+async fn show(call: Call<Compute>, Path(id): Path<String>) -> Answer<Show<Shown>> {
+    let group = known(&call, &id).await?;
+    let shown = with_members(&call.db, group).await?;
+    Ok(Show(call.permit(shown)?))
+}
+
+async fn create(call: Call<Compute>, Body(new): Body<NewGroup>) -> Answer<Show<Shown>> {
+    let policy = new.policy.or(new.policies.and_then(|list| list.into_iter().next()));
+    let Some(policy) = policy else {
+        return Err(Refusal::bad_request("Invalid input for field/attribute server_group. 'policies' is a required property"));
+    };
+    if policy.starts_with("soft-") && call.version < v(2, 15) {
+        return Err(GroupFault::SoftTooEarly { policy }.into());
+    }
+    let most_per_host = new.rules.and_then(|rules| rules.most_per_host);
+    if most_per_host.is_some() && policy != "anti-affinity" {
+        return Err(GroupFault::RulesUnfit {}.into());
+    }
+    let group = call.permit(Group {
+        id: base::id::uuid(),
+        project_id: call.caller.project().to_string(),
+        user_id: call.caller.user_id.clone(),
+        name: new.name,
+        policy,
+        most_per_host,
+        created_at: base::clock::now(),
+    })?;
+    let mut tx = call.db.begin().await?;
+    if api::quota::within(&mut tx, call.caller.project(), &SERVER_GROUPS, 1).await?.is_err() {
+        return Err(GroupFault::TooMany {}.into());
+    }
+    tx.insert(&*group).await?;
+    tx.commit().await?;
+    Ok(Show(group.map(|group| Shown { group, members: Vec::new() })))
+}
+
+async fn remove(call: Call<Compute>, Path(id): Path<String>) -> Answer<Done> {
+    let group = call.permit(known(&call, &id).await?)?;
+    let mut tx = call.db.begin().await?;
+    tx.run(sql("DELETE FROM server_groups WHERE id = ?").bind(&group.id)).await?;
+    tx.run(sql("UPDATE servers SET group_id = NULL WHERE group_id = ?").bind(&group.id)).await?;
+    tx.commit().await?;
+    Ok(Done::with(group))
+}
+
+async fn known(call: &Call<Compute>, id: &str) -> Answer<Group> {
+    let missing = || GroupFault::NotFound { id: id.to_string() };
+    let group = find(&call.db, id).await?.ok_or_else(missing)?;
+    let own = call.caller.project_id.as_deref() == Some(group.project_id.as_str());
+    if own || call.may_own("context_is_admin") { Ok(group) } else { Err(missing().into()) }
+}
+
+pub async fn find(db: &Db, id: &str) -> Result<Option<Group>, db::Error> {
+    db.maybe(select::<Group>("WHERE id = ?").bind(id)).await
+}
+
+/// The ids and hosts of a group's servers.
+pub async fn members(db: &Db, id: &str) -> Result<Vec<(String, Option<String>)>, db::Error> {
+    let rows = db.rows(sql("SELECT id, host FROM servers WHERE group_id = ? ORDER BY created_at").bind(id)).await?;
+    rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
+}
+
+async fn with_members(db: &Db, group: Group) -> Result<Shown, db::Error> {
+    let members = members(db, &group.id).await?.into_iter().map(|(id, _)| id).collect();
+    Ok(Shown { group, members })
+}
+
 /// Whether the caller's project has the group.
-pub async fn exists(_call: &Call<Compute>, _id: &str) -> Answer<bool> {
-    Ok(false)
+pub async fn exists(call: &Call<Compute>, id: &str) -> Answer<bool> {
+    Ok(known(call, id).await.is_ok())
 }

@@ -15,10 +15,12 @@ use api::{Operation, action, delete as delete_, get, post, put, v};
 
 use crate::Compute;
 
+pub use create::{CORES, INSTANCES, RAM};
 pub use boot::{CREATE_SERVER, create_server, creation_failed, state_of_report};
 pub use delete::{DELETE_SERVER, delete_server, deletion_failed};
 pub use interfaces::network_changed;
 pub use power::{POWER_SERVER, power_failed, power_server};
+pub use view::groups as group_names;
 
 pub fn operations() -> Vec<Operation<Compute>> {
     let mut operations = vec![
