@@ -322,7 +322,11 @@ impl<S: Service> App<S> {
         let operation = &self.operations[target.index];
         let query = Query::parse(&request.query);
         let page = match operation.listing {
-            Some(listing) => crate::listing::page(listing, &query, S::SHAPE.envelope)?,
+            Some(listing) => {
+                let page = crate::listing::page(listing, &query, S::SHAPE.envelope)?;
+                let limit = page.limit.or(self.service.list_limit());
+                Page { limit, ..page }
+            }
             None => Page::default(),
         };
         let rule = self.rules[target.index].zip(operation.rule);

@@ -69,6 +69,13 @@ impl<S: Service> Call<S> {
         if self.passes(target) { Ok(Permitted::new(())) } else { Err(self.denied()) }
     }
 
+    /// Permits the call by another rule than the operation's, for operations that stand under several.
+    pub fn allow_by(&self, rule: &str, target: &dyn Target) -> Answer<Permitted<()>> {
+        self.asked.store(true, Ordering::Relaxed);
+        self.must(rule, target)?;
+        Ok(Permitted::new(()))
+    }
+
     /// Permits a list: the call as such must be allowed; rows that the rule does not allow are left out.
     pub fn permit_all<T: Target>(&self, rows: Vec<T>) -> Answer<Vec<Permitted<T>>> {
         self.allow()?;

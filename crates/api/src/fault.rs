@@ -179,7 +179,7 @@ impl Envelope {
         const TEXT: &str = "The resource could not be found.";
         match self {
             Envelope::Compute => web_page(404, TEXT, occasion.accepts_json),
-            Envelope::Identity => identity(&Refusal::not_found("(Not Found)")),
+            Envelope::Identity => Reply::text(404, "text/html; charset=utf-8", FLASK_PAGE),
             Envelope::Image => web_page(404, TEXT, occasion.accepts_json),
             Envelope::Network => network(&Refusal::new(404, "HTTPNotFound", TEXT)),
             Envelope::Placement => placement(&Refusal::not_found(TEXT), occasion),
@@ -240,6 +240,11 @@ impl Envelope {
         }
     }
 }
+
+/// Upstream: the page of the web framework under identity.
+const FLASK_PAGE: &str = "<!doctype html>\n<html lang=en>\n<title>404 Not Found</title>\n<h1>Not Found</h1>\n<p>The \
+    requested URL was not found on the server. If you entered the URL manually please check your spelling and try \
+    again.</p>\n";
 
 /// The usual title of a status.
 pub fn title(status: u16) -> &'static str {

@@ -136,6 +136,10 @@ pub(crate) async fn json(content: Content, envelope: Envelope) -> Answer<Json> {
     }
     let words = match envelope {
         Envelope::Image => "Malformed JSON in request body.",
+        Envelope::Identity => {
+            "Expecting to find valid JSON in request body. The server could not comply with the request since it is \
+             either malformed or otherwise incorrect. The client is assumed to be in error."
+        }
         _ => "Malformed request body",
     };
     serde_json::from_slice(&bytes).map_err(|_| Refusal::bad_request(words))

@@ -39,6 +39,11 @@ pub trait Service: Sized + Send + Sync + 'static {
         ))
     }
 
+    /// Rows of a list when the client names no number; none means all.
+    fn list_limit(&self) -> Option<u32> {
+        None
+    }
+
     /// Documents outside the table: `/`, `/v2.1/`. Asked before anything else; needs no token.
     fn document(&self, _request: &Request) -> Option<Reply> {
         None

@@ -25,6 +25,13 @@ impl<T> Permitted<T> {
     }
 }
 
+impl Permitted<()> {
+    /// Carries the permission for a list over to its rows, whose query held only what the caller may see.
+    pub fn each<T>(self, rows: Vec<T>) -> Vec<Permitted<T>> {
+        rows.into_iter().map(Permitted).collect()
+    }
+}
+
 impl<T> Deref for Permitted<T> {
     type Target = T;
 

@@ -238,7 +238,11 @@ fn network_links(
 
 fn identity_links(next: Option<String>, to: &Reader, body: &mut Map<String, Json>) {
     let this = to.page_link(&[], &[]);
-    let next = next.map(|last| to.page_link(&["marker"], &[("marker", &last)]));
+    // Upstream: where the service cut the list, not the client, that is said, and no link is given.
+    if next.is_some() && !to.query.has("limit") {
+        body.insert("truncated".into(), json!(true));
+    }
+    let next = next.filter(|_| to.query.has("limit")).map(|last| to.page_link(&["marker"], &[("marker", &last)]));
     body.insert("links".into(), json!({"self": this, "next": next, "previous": null}));
 }
 

@@ -55,11 +55,10 @@ impl Problem {
         let last = path.last().cloned().unwrap_or_default();
         let text = match envelope {
             Envelope::Compute | Envelope::Identity if last.is_empty() => message,
-            Envelope::Compute => {
+            Envelope::Compute | Envelope::Identity => {
                 let shown = value.as_str().map_or_else(|| rule::python(&value), String::from);
                 format!("Invalid input for field/attribute {last}. Value: {shown}. {message}")
             }
-            Envelope::Identity => format!("Invalid input for field '{}': {message}", path.join(".")),
             Envelope::Image => format!("Provided object does not match schema 'image': {message}"),
             Envelope::Network if last.is_empty() => message,
             Envelope::Network => format!("Invalid input for {last}. Reason: {message}."),

@@ -22,7 +22,6 @@ pub mod domain_options;
 pub mod domains;
 pub mod ec2;
 pub mod endpoint_filter;
-pub mod endpoint_policies;
 pub mod endpoints;
 pub mod grants;
 pub mod groups;
@@ -45,7 +44,10 @@ pub mod users;
 use std::sync::Arc;
 
 use api::policy::PolicyError;
-use api::{Answer, App, Authenticator, Call, Envelope, JsonMap, Operation, Policy, Query, Refusal, Reply, Request, Service, Shape};
+use api::{
+    Answer, App, Authenticator, Call, Envelope, JsonMap, Operation, Policy, Query, Refusal, Reply, Request, Service,
+    Shape,
+};
 use base::Json;
 use db::{Db, Migration, Record, Schema, Select, Tx};
 
@@ -123,7 +125,6 @@ pub fn operations() -> Vec<Operation<Identity>> {
         services::operations(),
         endpoints::operations(),
         endpoint_filter::operations(),
-        endpoint_policies::operations(),
         policies::operations(),
         credentials::operations(),
         ec2::operations(),

@@ -98,6 +98,12 @@ impl Keys {
         Some(Keys { primary, older: keys })
     }
 
+    /// The primary key as it stands in its file.
+    pub fn primary_text(&self) -> String {
+        let Key { signing, encryption } = &self.primary;
+        BASE64.encode([*signing, *encryption].concat())
+    }
+
     /// Seals with the primary key, as padded text.
     pub fn seal(&self, plain: &[u8], now: Time) -> String {
         let seconds = u64::try_from(now.0 / 1_000_000).unwrap_or_default();
