@@ -2,7 +2,7 @@
 
 use api::{Call, Json};
 use base::Time;
-use db::{Db, Tx, record, select, sql};
+use db::{Db, Tx, record, sql};
 
 use crate::Compute;
 
@@ -62,16 +62,6 @@ pub async fn finish(db: &Db, server: &str, request: &str, result: &str, details:
     let details = (!details.is_empty()).then_some(details);
     tx.run(change.bind(now).bind(result).bind(details).bind(server).bind(request)).await?;
     tx.commit().await
-}
-
-/// Notes `what` once per request. Returns whether this was the first time.
-pub async fn mark_once(tx: &mut Tx, server: &str, request: &str, what: &str) -> Result<bool, db::Error> {
-    let known = select::<ActionEvent>("WHERE server_id = ? AND request_id = ? AND event = ?");
-    if tx.maybe(known.bind(server).bind(request).bind(what)).await?.is_some() {
-        return Ok(false);
-    }
-    tx.insert(&event(server, request, what, base::clock::now())).await?;
-    Ok(true)
 }
 
 fn event(server: &str, request: &str, name: &str, now: Time) -> ActionEvent {

@@ -14,6 +14,7 @@ pub mod quotas;
 pub mod hypervisors;
 pub mod aggregates;
 mod documents;
+pub mod external_events;
 pub mod flavors;
 pub mod hosts;
 pub mod keypairs;
@@ -122,7 +123,7 @@ pub const SCHEMA: Schema = Schema {
 
 /// Everything that a client can ask of compute.
 pub fn operations() -> Vec<Operation<Compute>> {
-    let tables = [flavors::operations(), keypairs::operations(), servers::operations(), aggregates::operations(), hypervisors::operations(), quotas::operations(), server_groups::operations(), services::operations(), zones::operations()];
+    let tables = [flavors::operations(), keypairs::operations(), servers::operations(), aggregates::operations(), hypervisors::operations(), quotas::operations(), server_groups::operations(), services::operations(), zones::operations(), external_events::operations()];
     tables.into_iter().flatten().collect()
 }
 

@@ -18,7 +18,7 @@ use crate::Compute;
 pub use create::{CORES, INSTANCES, RAM};
 pub use boot::{CREATE_SERVER, create_server, creation_failed, state_of_report};
 pub use delete::{DELETE_SERVER, delete_server, deletion_failed};
-pub use interfaces::network_changed;
+pub use interfaces::{network_changed, port_deleted};
 pub use power::{POWER_SERVER, power_failed, power_server};
 pub use view::groups as group_names;
 

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::Json;
 use contract::guest::{Power, Report, State};
 use db::sql;
 use flow::{Failure, Kind, Order, Run, StepError, Stop};
@@ -24,6 +23,9 @@ pub const CREATE_SERVER: Kind<ServerOrder> = Kind::new("create_server", 1);
 const PREPARE: Duration = Duration::from_secs(1800);
 /// Limit: until network says that the ports are wired. Upstream's `vif_plugging_timeout`.
 const WIRE: Duration = Duration::from_secs(300);
+/// Limit: an undo looks this often, with this pause, before it is tried again.
+const LOOKS: u32 = 100;
+const LOOK: Duration = Duration::from_millis(50);
 /// Limit: until a guest that is ready runs.
 const START: Duration = Duration::from_secs(120);
 
@@ -109,10 +111,7 @@ async fn claim(c: &Compute, id: &str) -> Result<String, StepError> {
 async fn make_ports(c: &Compute, id: &str, host: &str) -> Result<(), StepError> {
     store::set_task(&c.db, id, Some(Task::Networking)).await?;
     let server = row(c, id).await?;
-    let info = interfaces::ensure_all(c, &server, host).await?;
-    let change = sql("UPDATE servers SET network_info = ? WHERE id = ?");
-    c.db.run(change.bind(&info).bind(id)).await?;
-    Ok(())
+    interfaces::ensure_all(c, &server, host).await
 }
 
 /// From here on the host sees the server in its desired state.
@@ -127,23 +126,41 @@ async fn hand_over(c: &Compute, id: &str, host: &str) -> Result<(), StepError> {
     Ok(())
 }
 
-/// Takes a guest off its host and waits until nothing of it is left. A host that is lost is not waited for: it is told
-/// when it returns.
-pub async fn take_back(c: &Compute, id: &str) -> Result<(), StepError> {
+/// Takes a guest off its host: an undo, which cannot wait to be woken. It looks often for a while, then lets the engine
+/// try again.
+async fn take_back(c: &Compute, id: &str) -> Result<(), StepError> {
+    order_gone(c, id).await?;
+    for _ in 0..LOOKS {
+        if gone(c, id).await?.is_some() {
+            return Ok(());
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Err(StepError::again(format!("the host has not removed server {id} yet")))
+}
+
+/// Tells the host that nothing of the server may remain there.
+pub async fn order_gone(c: &Compute, id: &str) -> Result<(), StepError> {
     let Some(server) = store::find(&c.db, id).await? else { return Ok(()) };
-    let Some(host) = server.host.clone() else { return Ok(()) };
+    let Some(host) = &server.host else { return Ok(()) };
     store::desire_now(&c.db, id, Power::Gone).await?;
-    hosts::poke(c, &host);
-    let gone = report(&server).is_some_and(|report| {
-        report.state == State::Gone && report.generation >= server.generation as u64 && server.desired == "gone"
-    });
-    let lost = !hosts::find(&c.db, &host).await?.is_some_and(|host| host.is_up());
-    if !gone && !lost {
-        return Err(StepError::again(format!("waiting until {host} has removed server {id}")));
+    hosts::poke(c, host);
+    Ok(())
+}
+
+/// Whether nothing of the server is left on its host, which is forgotten then. A host that is lost is not waited for:
+/// it is told when it returns.
+pub async fn gone(c: &Compute, id: &str) -> Result<Option<()>, StepError> {
+    let Some(server) = store::find(&c.db, id).await? else { return Ok(Some(())) };
+    let Some(host) = &server.host else { return Ok(Some(())) };
+    let report = report(&server).filter(|report| report.generation >= server.generation as u64);
+    let gone = server.desired == "gone" && report.is_some_and(|report| report.state == State::Gone);
+    if !gone && hosts::find(&c.db, host).await?.is_some_and(|host| host.is_up()) {
+        return Ok(None);
     }
     let change = sql("UPDATE servers SET host = NULL, report = NULL, power_state = 0 WHERE id = ?");
     c.db.run(change.bind(id)).await?;
-    Ok(())
+    Ok(Some(()))
 }
 
 /// What the host last said, as far as it can be read.
@@ -151,7 +168,8 @@ pub fn report(server: &Server) -> Option<Report> {
     server.report.clone().and_then(|report| serde_json::from_value(report).ok())
 }
 
-/// Whether the host reports one of `states` for the present order; a host that gave up is a refusal.
+/// Whether the host reports one of `states` for the present order, with the restarts that it asks for; a host that gave
+/// up is a refusal.
 pub async fn reached(c: &Compute, id: &str, states: &[State]) -> Result<Option<()>, StepError> {
     let server = row(c, id).await?;
     let Some(report) = report(&server).filter(|report| report.generation >= server.generation as u64) else {
@@ -160,7 +178,8 @@ pub async fn reached(c: &Compute, id: &str, states: &[State]) -> Result<Option<(
     if let Some(why) = report.error {
         return Err(StepError::refused("host", why));
     }
-    Ok(states.contains(&report.state).then_some(()))
+    let restarted = report.restarts >= server.restarts as u64;
+    Ok((restarted && states.contains(&report.state)).then_some(()))
 }
 
 async fn prepared(c: &Compute, id: &str) -> Result<Option<()>, StepError> {
@@ -168,7 +187,7 @@ async fn prepared(c: &Compute, id: &str) -> Result<Option<()>, StepError> {
 }
 
 /// Gives the host a new order.
-pub async fn tell(c: &Compute, id: &str, power: Power) -> Result<(), StepError> {
+async fn tell(c: &Compute, id: &str, power: Power) -> Result<(), StepError> {
     store::desire_now(&c.db, id, power).await?;
     if let Some(host) = row(c, id).await?.host {
         hosts::poke(c, &host);
@@ -190,13 +209,7 @@ pub async fn state_of_report(c: &Compute, server: &Server, report: &Report) -> R
     if server.task_state.is_some() || server.deleting || report.generation < server.generation as u64 {
         return Ok(());
     }
-    let (vm, power) = match (report.state, server.vm()) {
-        (State::Stopped, VmState::Active) => (VmState::Stopped, PowerState::Shutdown),
-        // Upstream: a guest that crashed counts as shut down, so that it can be started again.
-        (State::Crashed, VmState::Active) => (VmState::Stopped, PowerState::Crashed),
-        (State::Running, VmState::Stopped) if server.desired == "running" => (VmState::Active, PowerState::Running),
-        _ => return Ok(()),
-    };
+    let Some((vm, power)) = followed(server, report) else { return Ok(()) };
     let mut tx = c.db.begin().await?;
     if vm == VmState::Stopped {
         store::desire(&mut tx, &server.id, Power::Stopped).await?;
@@ -209,7 +222,17 @@ pub async fn state_of_report(c: &Compute, server: &Server, report: &Report) -> R
     tx.commit().await
 }
 
-/// The facts of a flow's failure as a document, for `explain`.
-pub fn explained(failure: &Failure) -> Json {
-    api::json!({"step": failure.step, "code": failure.code, "message": failure.message})
+/// The state that a report stands for, when the row says another. A guest that followed an order after its verb had
+/// given up counts as well.
+fn followed(server: &Server, report: &Report) -> Option<(VmState, PowerState)> {
+    use VmState::{Active, Paused, Stopped, Suspended};
+    match (report.state, server.vm(), server.desired.as_str()) {
+        (State::Stopped, Active | Paused, _) => Some((Stopped, PowerState::Shutdown)),
+        // Upstream: a guest that crashed counts as shut down, so that it can be started again.
+        (State::Crashed, Active | Paused, _) => Some((Stopped, PowerState::Crashed)),
+        (State::Running, Stopped | Paused | Suspended, "running") => Some((Active, PowerState::Running)),
+        (State::Paused, Active, "paused") => Some((Paused, PowerState::Paused)),
+        (State::Suspended, Active, "suspended") => Some((Suspended, PowerState::Shutdown)),
+        _ => None,
+    }
 }

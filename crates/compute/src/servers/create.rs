@@ -21,6 +21,9 @@ use crate::{Compute, keypairs};
 
 /// Limit: servers made by one call.
 const MOST: i64 = 1000;
+/// Limit: upstream's quotas of injected files.
+const FILES: usize = 5;
+const FILE_BYTES: usize = 10240;
 /// Limit: user data in base64, as upstream's.
 const USER_DATA: usize = 65535;
 
@@ -65,13 +68,21 @@ api::wire! {
         disk_config as "OS-DCF:diskConfig": Option<String> = one_of(&["AUTO", "MANUAL"]),
         block_devices as "block_device_mapping_v2": Option<Vec<Json>> = list(object()),
         older_block_devices as "block_device_mapping": Option<Vec<Json>> = list(object()),
-        personality: Option<Vec<Json>> = list(object()).until(v(2, 56)),
+        personality: Option<Vec<InjectedFile>> = list(nested::<InjectedFile>()).until(v(2, 56)),
         description: Maybe<String> = text(0, 255).nullable().since(v(2, 19)),
         tags: Option<Vec<String>> = list(text(1, 60).matching("^[^,/]*$")).items(0, 50).since(v(2, 52)),
         trusted_image_certificates: Maybe<Vec<String>> = list(text(1, 255)).items(1, 50).unique().nullable().since(v(2, 63)),
         host: Option<String> = text(1, 255).since(v(2, 74)),
         hypervisor_hostname: Option<String> = text(1, 255).since(v(2, 74)),
         hostname: Option<String> = text(1, 255).since(v(2, 90)),
+    }
+}
+
+api::wire! {
+    /// A file to put into the guest; base64.
+    pub struct InjectedFile {
+        path: String = text(1, 255).required(),
+        contents: String = text(0, FILE_BYTES * 2).required(),
     }
 }
 
@@ -131,8 +142,9 @@ pub async fn create(call: Call<Compute>, Body(body): Body<NewServers>) -> Answer
     let groups: Vec<String> = new.security_groups.iter().flatten().filter_map(|group| group.name.clone()).collect();
     networks::check_groups(&call, &groups).await?;
     let groups = if groups.is_empty() { vec!["default".to_string()] } else { groups };
-    let draft =
-        Draft { call: &call, new: &new, flavor, image, key, requests, zone, hints, group, groups: groups.clone() };
+    let files = files(&new)?;
+    let shown = groups.clone();
+    let draft = Draft { call: &call, new: &new, flavor, image, key, requests, zone, hints, group, groups, files };
 
     let mut tx = call.db.begin().await?;
     call.within(&mut tx, &INSTANCES, count).await?;
@@ -144,7 +156,7 @@ pub async fn create(call: Call<Compute>, Body(body): Body<NewServers>) -> Answer
     let first = servers.into_iter().next().expect("at least one server is asked for");
     let password = first.admin_password.clone().unwrap_or_default();
     let only_reservation = new.return_reservation_id.unwrap_or(false);
-    Ok(AskedFor(permitted.map(|()| Asked { server: first, password, groups, only_reservation })))
+    Ok(AskedFor(permitted.map(|()| Asked { server: first, password, groups: shown, only_reservation })))
 }
 
 /// Everything that is known before the rows are written.
@@ -159,6 +171,7 @@ struct Draft<'a> {
     hints: Json,
     group: Option<String>,
     groups: Vec<String>,
+    files: Json,
 }
 
 /// The image of a server as it is when the server is made.
@@ -218,12 +231,16 @@ impl Draft<'_> {
             image: self.image.facts.clone(),
             key_name: self.key.as_ref().map(|key| key.name.clone()),
             key_data: self.key.as_ref().map(|key| key.public_key.clone()),
+            key_kind: self.key.as_ref().map(|key| key.kind.clone()),
             availability_zone: None,
             pinned_zone: self.zone.clone(),
             host: None,
             config_drive: new.config_drive.unwrap_or(false),
             user_data: new.user_data.clone().value().filter(|text| !text.is_empty()),
             admin_password: Some(password),
+            guest_password: None,
+            seed: format!("{}{}", base::id::hex(), base::id::hex()),
+            files: self.files.clone(),
             metadata: new.metadata.clone().unwrap_or_default(),
             tags: new.tags.clone().unwrap_or_default(),
             scheduler_hints: self.hints.clone(),
@@ -412,6 +429,25 @@ fn check_user_data(new: &NewServer) -> Answer<()> {
     let plain: String = text.chars().filter(|c| !c.is_whitespace()).collect();
     STANDARD.decode(plain).map_err(|_| Refusal::bad_request("Userdata content cannot be decoded"))?;
     Ok(())
+}
+
+/// The files to put into the guest, as the row keeps them.
+fn files(new: &NewServer) -> Answer<Json> {
+    let files = new.personality.as_deref().unwrap_or_default();
+    if files.len() > FILES {
+        return Err(Refusal::forbidden("Personality file limit exceeded"));
+    }
+    let mut kept = Vec::new();
+    for file in files {
+        let plain: String = file.contents.chars().filter(|c| !c.is_whitespace()).collect();
+        let unreadable =
+            |_| Refusal::bad_request(format!("Personality content for {} cannot be decoded", file.path));
+        if STANDARD.decode(plain).map_err(unreadable)?.len() > FILE_BYTES {
+            return Err(Refusal::forbidden("Personality file content too long"));
+        }
+        kept.push(json!({"path": file.path, "contents": file.contents}));
+    }
+    Ok(json!(kept))
 }
 
 async fn group(call: &Call<Compute>, hints: &Json) -> Answer<Option<String>> {

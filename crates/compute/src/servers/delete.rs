@@ -1,18 +1,22 @@
 //! Deleting servers. Delete wins: it marks the row, stops whatever else is going on, and cannot be stopped itself.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::{Answer, Call, Done, Path, Permitted};
 use db::sql;
 use flow::{Failure, Kind, Run, StepError, Stop};
 
-use super::boot::{ServerOrder, take_back};
+use super::boot::{ServerOrder, gone, order_gone};
 use super::state::Task;
 use super::store::{self, Server, known};
 use super::{ServerFault, interfaces};
 use crate::{Compute, actions, scheduler};
 
 pub const DELETE_SERVER: Kind<ServerOrder> = Kind::new("delete_server", 1);
+
+/// Limit: until a host that is up has removed a guest.
+const REMOVE: Duration = Duration::from_secs(3600);
 
 pub async fn remove(call: Call<Compute>, Path(id): Path<String>) -> Answer<Done> {
     let server = call.permit(known(&call, &id).await?)?;
@@ -43,8 +47,11 @@ async fn begin(call: &Call<Compute>, server: Permitted<Server>) -> Answer<Permit
 }
 
 pub async fn delete_server(run: &mut Run<Compute, ServerOrder>) -> Result<(), Stop> {
-    // The host may take its time; a host that is down is not waited for.
-    run.step("take it off the host", async |c: Arc<Compute>, old: Arc<ServerOrder>| take_back(&c, &old.server).await)
+    run.step("order it off the host", async |c: Arc<Compute>, old: Arc<ServerOrder>| order_gone(&c, &old.server).await)
+        .retries(u32::MAX)
+        .await?;
+
+    run.wait("the host is rid of it", REMOVE, async |c: Arc<Compute>, old: Arc<ServerOrder>| gone(&c, &old.server).await)
         .retries(u32::MAX)
         .await?;
 

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use api::{Action, Answer, Call, Done, Operation, Path, action};
 use contract::guest::{Power, State};
-use db::sql;
+use db::{Tx, sql};
 use flow::{Failure, Kind, Order, Run, StepError, Stop};
 use serde::{Deserialize, Serialize};
 
-use super::boot::{reached, tell};
-use super::state::{PowerState, Task, VmState};
+use super::boot::{reached, row};
+use super::state::{PowerState, Task, VmState, power_name};
 use super::store::{self, Server, known, take};
 use super::{Reboot, ServerFault};
 use crate::{Compute, actions, hosts};
@@ -162,6 +162,7 @@ async fn begin(call: Call<Compute>, id: String, verb: Verb) -> Answer<Done> {
     if server.host.is_none() {
         return Err(ServerFault::NoHost { id }.into());
     }
+    give_order(&mut tx, &server, verb).await?;
     actions::record(&mut tx, &call, &server.id, plan.name).await?;
     let order = PowerOrder { server: server.id.clone(), request_id: call.request_id.clone(), verb };
     call.flows.on_behalf_of(&call.request_id).start(&mut tx, POWER_SERVER, &order).await?;
@@ -178,7 +179,8 @@ pub fn refuse_locked(call: &Call<Compute>, server: &Server) -> Answer<()> {
 }
 
 pub async fn power_server(run: &mut Run<Compute, PowerOrder>) -> Result<(), Stop> {
-    run.step("tell the host", async |c: Arc<Compute>, order: Arc<PowerOrder>| order_power(&c, &order).await).await?;
+    run.step("tell the host", async |c: Arc<Compute>, order: Arc<PowerOrder>| tell_host(&c, &order.server).await)
+        .await?;
 
     run.wait("the guest has followed", POWER_TIME, async |c: Arc<Compute>, order: Arc<PowerOrder>| {
         reached(&c, &order.server, &[order.verb.plan().reaches]).await
@@ -203,23 +205,22 @@ pub async fn power_failed(c: Arc<Compute>, order: Arc<PowerOrder>, why: Failure)
     Ok(())
 }
 
-/// The new order. A restart is a number that the host compares with the one it has applied; the request's id makes it
-/// rise once, however often the step is done.
-async fn order_power(c: &Compute, order: &PowerOrder) -> Result<(), StepError> {
-    if matches!(order.verb, Verb::Reboot | Verb::HardReboot) {
-        let kind = if order.verb == Verb::Reboot { "soft" } else { "hard" };
-        let mut tx = c.db.begin().await?;
-        let first = actions::mark_once(&mut tx, &order.server, &order.request_id, "restart ordered").await?;
-        if first {
-            let change = sql("UPDATE servers SET restarts = restarts + 1, restart_kind = ?, desired = 'running', \
-                 generation = generation + 1 WHERE id = ?");
-            tx.run(change.bind(kind).bind(&order.server)).await?;
-        }
-        tx.commit().await?;
-        if let Some(host) = super::boot::row(c, &order.server).await?.host {
-            hosts::poke(c, &host);
-        }
-        return Ok(());
+/// The new order, under a new generation even if the host was told the same before.
+async fn give_order(tx: &mut Tx, server: &Server, verb: Verb) -> Result<(), db::Error> {
+    let (restarts, kind) = match verb {
+        Verb::Reboot => (1, "soft"),
+        Verb::HardReboot => (1, "hard"),
+        _ => (0, "hard"),
+    };
+    let change = sql("UPDATE servers SET restarts = restarts + ?, restart_kind = ?, desired = ?, \
+         generation = generation + 1 WHERE id = ?");
+    let change = change.bind(restarts).bind(kind).bind(power_name(verb.plan().power)).bind(&server.id);
+    tx.run(change).await.map(drop)
+}
+
+async fn tell_host(c: &Compute, id: &str) -> Result<(), StepError> {
+    if let Some(host) = row(c, id).await?.host {
+        hosts::poke(c, &host);
     }
-    tell(c, &order.server, order.verb.plan().power).await
+    Ok(())
 }

@@ -37,6 +37,7 @@ record! {
         pub image: Json,
         pub key_name: Option<String>,
         pub key_data: Option<String>,
+        pub key_kind: Option<String>,
         pub availability_zone: Option<String>,
         pub pinned_zone: Option<String>,
         pub host: Option<String>,
@@ -44,6 +45,12 @@ record! {
         /// Base64, as the client sent it.
         pub user_data: Option<String>,
         pub admin_password: Option<String>,
+        /// What the guest posted to the metadata service, encrypted with the user's key.
+        pub guest_password: Option<String>,
+        /// Secret digits from which the random seed of the config drive is made.
+        pub seed: String,
+        /// Files to put into the guest: `[{path, contents}]`, base64.
+        pub files: Json,
         pub metadata: BTreeMap<String, String>,
         pub tags: Vec<String>,
         pub scheduler_hints: Json,
@@ -214,6 +221,9 @@ pub async fn archive(db: &Db, id: &str) -> Result<(), db::Error> {
     // Secrets do not outlive the server.
     server.user_data = None;
     server.admin_password = None;
+    server.guest_password = None;
+    server.seed = String::new();
+    server.files = json!([]);
     let row = Archived {
         id: server.id.clone(),
         number: server.number,

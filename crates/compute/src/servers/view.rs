@@ -205,7 +205,8 @@ pub fn addresses(server: &Server) -> Json {
     Json::Object(by_network)
 }
 
-fn groups(server: &Server) -> Vec<String> {
+/// The names of the security groups of a server's ports.
+pub fn groups(server: &Server) -> Vec<String> {
     let mut names = Vec::new();
     for port in server.network_info.as_array().into_iter().flatten() {
         for name in port["security_groups"].as_array().into_iter().flatten().filter_map(Json::as_str) {
