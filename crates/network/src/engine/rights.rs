@@ -1,0 +1,89 @@
+//! Rights by attribute: which rules a call must pass beside the operation's own, and what a reader may see.
+//!
+//! A rule `create_network:shared` exists exactly where upstream enforces one, so the list of rules is the table.
+
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
+use api::{Answer, Call, JsonMap, Refusal};
+use base::Json;
+
+use super::attribute::{Attributes, Kind, Post};
+use crate::Network;
+
+/// Names of all rules of the service.
+static RULES: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
+    let lines = include_str!("../../policy.tsv").lines();
+    lines.filter(|line| !line.starts_with('#')).filter_map(|line| line.split('\t').next()).collect()
+});
+
+pub fn exists(rule: &str) -> bool {
+    RULES.contains(rule)
+}
+
+/// Demands the operation's rule, and that of each attribute given, about `target`.
+pub fn demand(call: &Call<Network>, verb: &str, kind: &Kind, given: &Attributes, target: &Json) -> Answer<()> {
+    let action = format!("{verb}_{}", kind.one);
+    let mut rules = vec![action.clone()];
+    for (name, value) in &given.0 {
+        if verb == "create" && is_default(kind, name, value) {
+            continue;
+        }
+        let rule = format!("{action}:{name}");
+        if !exists(&rule) {
+            continue;
+        }
+        rules.extend(parts(value).map(|key| format!("{rule}:{key}")).filter(|rule| exists(rule)));
+        rules.push(rule);
+    }
+    rules.dedup();
+    let own = call.allow_on(target).is_ok();
+    match own && rules[1..].iter().all(|rule| call.may(rule, target)) {
+        true => Ok(()),
+        false => Err(denied(&rules)),
+    }
+}
+
+/// The words for rules of which at least one refused.
+pub fn denied(rules: &[String]) -> Refusal {
+    let named: Vec<String> = rules.iter().map(|rule| format!("rule:{rule}")).collect();
+    let text = match named.as_slice() {
+        [one] => one.clone(),
+        many => format!("({})", many.join(" and ")),
+    };
+    Refusal::new(403, "PolicyNotAuthorized", format!("{text} is disallowed by policy"))
+}
+
+/// Upstream: what equals its default counts as not given.
+fn is_default(kind: &Kind, name: &str, value: &Json) -> bool {
+    match kind.attribute(name).map(|attribute| attribute.post) {
+        Some(Post::Default(default)) => default.json() == *value,
+        _ => false,
+    }
+}
+
+/// The keys of an object, or of the objects in a list.
+fn parts(value: &Json) -> Box<dyn Iterator<Item = &String> + '_> {
+    match value {
+        Json::Object(map) => Box::new(map.keys()),
+        Json::Array(items) => Box::new(items.iter().filter_map(Json::as_object).flat_map(|map| map.keys())),
+        _ => Box::new(std::iter::empty()),
+    }
+}
+
+/// What of `item` the reader may see, and asked for.
+pub fn visible(call: &Call<Network>, kind: &Kind, item: &Json, fields: &[String]) -> JsonMap {
+    let mut shown = JsonMap::new();
+    for attribute in kind.attributes.iter().filter(|attribute| attribute.visible) {
+        let wanted = fields.is_empty() || fields.iter().any(|field| field == attribute.name);
+        if !wanted || attribute.extension.is_some_and(|extension| !call.settings.has_extension(extension)) {
+            continue;
+        }
+        let Some(value) = item.get(attribute.name) else { continue };
+        let rule = format!("get_{}:{}", kind.one, attribute.name);
+        if !exists(&rule) || call.may(&rule, item) {
+            shown.insert(attribute.name.into(), value.clone());
+        }
+    }
+    shown
+}
