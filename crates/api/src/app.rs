@@ -17,7 +17,7 @@ use http::Method;
 
 use crate::call::Call;
 use crate::caller::{AuthError, Authenticator, Caller};
-use crate::fault::{Answer, Occasion, Refusal};
+use crate::fault::{Answer, Envelope, Occasion, Refusal};
 use crate::limits;
 use crate::message::{BoxFuture, Content, Endpoint, Query, Reply, Request};
 use crate::metrics::Metrics;
@@ -99,6 +99,7 @@ impl<S: Service> App<S> {
             request.base_url.clone_from(url);
         }
         let mut occasion = Occasion {
+            method: request.method.to_string(),
             accepts_json: accepts_json(&request),
             request_id: base::id::request(),
             version: None,
@@ -278,8 +279,7 @@ impl<S: Service> App<S> {
 
     /// The operation exists, but not at this version.
     fn absent(&self, occasion: &Occasion) -> Reply {
-        let refusal = Refusal::not_found("The resource could not be found.");
-        S::SHAPE.envelope.reply(&refusal, occasion)
+        S::SHAPE.envelope.absent(occasion)
     }
 
     fn version(&self, request: &Request, occasion: &mut Occasion) -> Result<Version, Box<Reply>> {
@@ -293,7 +293,8 @@ impl<S: Service> App<S> {
                 Ok(version)
             }
             Asked::OutOfRange(version) => {
-                occasion.version = Some(version);
+                // Upstream: placement's answer is of no version.
+                occasion.version = Some(version).filter(|_| envelope != Envelope::Placement);
                 Err(Box::new(envelope.bad_version(&version.to_string(), true, versions, occasion)))
             }
             Asked::Unreadable(text) => Err(Box::new(envelope.bad_version(&text, false, versions, occasion))),

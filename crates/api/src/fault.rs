@@ -152,6 +152,7 @@ pub enum Envelope {
 /// What an envelope may need to know of the request.
 #[derive(Debug, Clone, Default)]
 pub struct Occasion {
+    pub method: String,
     pub accepts_json: bool,
     pub request_id: String,
     pub version: Option<crate::Version>,
@@ -182,7 +183,15 @@ impl Envelope {
             Envelope::Identity => Reply::text(404, "text/html; charset=utf-8", FLASK_PAGE),
             Envelope::Image => web_page(404, TEXT, occasion.accepts_json),
             Envelope::Network => network(&Refusal::new(404, "HTTPNotFound", TEXT)),
-            Envelope::Placement => placement(&Refusal::not_found(TEXT), occasion),
+            Envelope::Placement => placement(&Refusal::not_found(""), occasion),
+        }
+    }
+
+    /// An operation that other versions have.
+    pub fn absent(self, occasion: &Occasion) -> Reply {
+        match self {
+            Envelope::Placement => self.unknown_path(occasion),
+            _ => self.reply(&Refusal::not_found("The resource could not be found."), occasion),
         }
     }
 
@@ -195,8 +204,7 @@ impl Envelope {
             Envelope::Network => network(&refusal.kind("HTTPMethodNotAllowed")),
             Envelope::Image => web_page(405, "The method is not allowed for this resource.", occasion.accepts_json),
             Envelope::Placement => {
-                let text = "The method specified is not allowed for this resource.";
-                placement(&Refusal::new(405, "", text), occasion)
+                placement(&Refusal::new(405, "", "The method specified is not allowed for this resource."), occasion)
             }
         };
         reply.header("allow", allowed)
@@ -206,9 +214,13 @@ impl Envelope {
     pub fn bad_version(self, asked: &str, readable: bool, versions: &Versions, occasion: &Occasion) -> Reply {
         let Versions { min, max, .. } = versions;
         match (self, readable) {
-            (Envelope::Placement, _) => {
-                let refusal =
-                    Refusal::new(406, "", format!("Invalid microversion: Unacceptable version header: {asked}"));
+            (Envelope::Placement, false) => {
+                let text = format!("Invalid microversion: invalid version string: {asked}");
+                placement(&Refusal::bad_request(text), occasion)
+            }
+            (Envelope::Placement, true) => {
+                let text = format!("Invalid microversion: Unacceptable version header: {asked}");
+                let refusal = Refusal::new(406, "", text);
                 let refusal = refusal.with("max_version", json!(max.to_string()));
                 placement(&refusal.with("min_version", json!(min.to_string())), occasion)
             }
@@ -374,16 +386,21 @@ fn placement(refusal: &Refusal, occasion: &Occasion) -> Reply {
         400 => "The server could not comply with the request since it is either malformed or otherwise incorrect.",
         403 => "Access was denied to this resource.",
         404 => "The resource could not be found.",
-        405 => "The method specified is not allowed for this resource.",
-        406 => {
-            "The resource could not be generated that was acceptable to your browser (content of type application/json."
-        }
         409 => "There was a conflict when trying to complete your request.",
-        415 => "The request media type is not supported by this server.",
         500 => "The server has either erred or is incapable of performing the requested operation.",
         _ => title(refusal.status),
     };
-    let detail = format!("{preamble}\n\n {}  ", refusal.message);
+    let message = &refusal.message;
+    // Upstream: these three have pages of their own in the library below.
+    let detail = match refusal.status {
+        405 => format!("The method {} is not allowed for this resource. \n\n {message}", occasion.method),
+        406 => {
+            let text = "The resource could not be generated that was acceptable to your browser (content of type";
+            format!("{text} application/json. \n\n {message}")
+        }
+        415 => message.clone(),
+        _ => format!("{preamble}\n\n {message}  "),
+    };
     let mut error = json!({"status": refusal.status, "title": title(refusal.status), "detail": detail});
     error["request_id"] = json!(occasion.request_id);
     if occasion.version.is_some_and(|version| version >= crate::v(1, 23)) {

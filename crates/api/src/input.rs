@@ -142,5 +142,8 @@ pub(crate) async fn json(content: Content, envelope: Envelope) -> Answer<Json> {
         }
         _ => "Malformed request body",
     };
-    serde_json::from_slice(&bytes).map_err(|_| Refusal::bad_request(words))
+    serde_json::from_slice(&bytes).map_err(|error| match envelope {
+        Envelope::Placement => Refusal::bad_request(format!("Malformed JSON: {error}")),
+        _ => Refusal::bad_request(words),
+    })
 }

@@ -63,6 +63,14 @@ impl Time {
         self.iso_micros() + "Z"
     }
 
+    /// `Sat, 21 Nov 2026 06:15:10 GMT`: headers of HTTP.
+    pub fn http(self) -> String {
+        let form = format_description!(
+            "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
+        );
+        self.moment().format(form).unwrap_or_default()
+    }
+
     /// Reads the ISO 8601 forms that clients send; a missing offset means UTC.
     pub fn parse(text: &str) -> Option<Time> {
         let spaced = text.trim().replacen(' ', "T", 1);
@@ -91,5 +99,6 @@ mod tests {
         assert_eq!(Time::parse("2026-11-21"), Time::parse("2026-11-21T00:00:00Z"));
         assert_eq!(Time::parse("2026-11-21 06:15:10"), Time::parse("2026-11-21T08:15:10+02:00"));
         assert_eq!(Time::parse("yesterday"), None);
+        assert_eq!(time.http(), "Sat, 21 Nov 2026 06:15:10 GMT");
     }
 }
