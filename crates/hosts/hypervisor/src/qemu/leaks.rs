@@ -22,8 +22,8 @@ pub(crate) async fn find(shared: &Shared, known: &[String]) -> Result<Vec<String
         }
     }
     for tap in taps::list(shared.netns()).await? {
-        if !known.contains(tap.guest.as_str()) {
-            leaks.push(format!("interface {} of guest {}", tap.name, tap.guest));
+        if let Some(guest) = tap.guest.filter(|guest| !known.contains(guest.as_str())) {
+            leaks.push(format!("interface {} of guest {guest}", tap.name));
         }
     }
     leaks.sort();

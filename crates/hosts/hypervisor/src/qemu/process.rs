@@ -114,13 +114,26 @@ pub(crate) async fn end(pid: i32, guests: &Path, id: &str, patience: Duration) -
 
 async fn wait_gone(pid: i32, guests: &Path, id: &str, patience: Duration) -> bool {
     let deadline = Instant::now() + patience;
-    while is_alive(pid, guests, id) {
+    while is_alive(pid, guests, id) || is_exiting(pid) {
         if Instant::now() >= deadline {
             return false;
         }
         sleep(Duration::from_millis(5)).await;
     }
     true
+}
+
+/// Whether a process has lost its memory, and with it its command line, but still holds files, locks and taps: it is no
+/// zombie yet, or it is one whose threads go on.
+fn is_exiting(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let words: Vec<&str> = stat.rsplit_once(") ").map(|(_, words)| words.split(' ').collect()).unwrap_or_default();
+    let empty = std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.is_empty());
+    match (words.first(), words.get(17)) {
+        (Some(&"X"), _) | (Some(&"Z"), Some(&("0" | "1"))) => false,
+        (Some(_), _) => empty,
+        (None, _) => false,
+    }
 }
 
 /// Resident bytes and processor nanoseconds.

@@ -38,7 +38,6 @@ impl Shared {
         };
         let places = disks::ensure(&seat.dir, order, &self.images, self.owner).await?;
         disks::config_drive(&seat.dir, order.config_drive.as_ref(), self.owner)?;
-        taps::remove_others(self.netns(), &seat.id, &order.nics).await?;
         taps::ensure(self.netns(), &seat.id, &order.nics, self.owner).await?;
         self.clear(&seat.dir).map_err(|error| seat.disk(error))?;
 

@@ -12,7 +12,7 @@ use contract::guest::{Console, Disk, DiskSource, Guest, Nic, Power, Report, Rest
 use host_hypervisor::{Fake, Hypervisor, Images, Qemu, QemuConfig, VirtType, Work};
 use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest, Sha512};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
@@ -214,7 +214,7 @@ impl Real {
         names.filter(|name| *name != "lo").map(String::from).collect()
     }
 
-    /// Logs in on the serial line and types a command.
+    /// Logs in on the serial line, types a command that ends the guest, and stays until it has.
     async fn type_in(&self, id: &str, line: &str) {
         let socket = host_hypervisor::qemu::process::connect(&self.dir(id).join("serial")).await.unwrap();
         let (read, mut write) = socket.into_split();
@@ -233,6 +233,8 @@ impl Real {
                 write.write_all(b"\n").await.unwrap();
             }
         }
+        let mut rest = Vec::new();
+        let _ = timeout(PATIENCE, read.read_to_end(&mut rest)).await.expect("the guest ends");
     }
 }
 
