@@ -25,7 +25,7 @@ pub struct Bootstrap {
     pub project_name: String,
     pub role_name: String,
     pub service_name: String,
-    pub region_id: Option<String>,
+    pub region: Option<String>,
     pub public_url: Option<String>,
     pub internal_url: Option<String>,
     pub admin_url: Option<String>,
@@ -33,16 +33,16 @@ pub struct Bootstrap {
     pub mutable_roles: bool,
 }
 
-impl Bootstrap {
-    /// Upstream's defaults, with this password.
-    pub fn with_password(password: &str) -> Bootstrap {
+/// Upstream's defaults, without a password.
+impl Default for Bootstrap {
+    fn default() -> Bootstrap {
         Bootstrap {
             username: "admin".into(),
-            password: password.into(),
+            password: String::new(),
             project_name: "admin".into(),
             role_name: "admin".into(),
             service_name: "keystone".into(),
-            region_id: None,
+            region: None,
             public_url: None,
             internal_url: None,
             admin_url: None,
@@ -60,7 +60,8 @@ pub struct Bootstrapped {
     pub service_id: Option<String>,
 }
 
-pub async fn bootstrap(identity: &Identity, wanted: &Bootstrap) -> Answer<Bootstrapped> {
+/// Makes what is missing and mends what is different; see [`crate::manage::bootstrap`].
+pub(crate) async fn run(identity: &Identity, wanted: &Bootstrap) -> Answer<Bootstrapped> {
     // Hashing takes long; it must not happen inside the transaction.
     let fresh = fresh_user(identity, wanted).await?;
     let mut tx = identity.db.begin().await?;
@@ -221,7 +222,7 @@ pub async fn grant(
 
 /// The identity service and its endpoints, where URLs are given.
 async fn catalog(tx: &mut Tx, wanted: &Bootstrap) -> Answer<Option<String>> {
-    if let Some(region) = &wanted.region_id {
+    if let Some(region) = &wanted.region {
         regions::ensure(&mut *tx, region).await?;
     }
     let urls = [("public", &wanted.public_url), ("internal", &wanted.internal_url), ("admin", &wanted.admin_url)];
@@ -231,7 +232,7 @@ async fn catalog(tx: &mut Tx, wanted: &Bootstrap) -> Answer<Option<String>> {
     let service = service(&mut *tx, "identity", &wanted.service_name).await?;
     for (interface, url) in urls {
         if let Some(url) = url {
-            endpoint(&mut *tx, &service, interface, wanted.region_id.as_deref(), url).await?;
+            endpoint(&mut *tx, &service, interface, wanted.region.as_deref(), url).await?;
         }
     }
     Ok(Some(service.id))
@@ -294,8 +295,8 @@ pub struct ServiceAccount<'a> {
 
 /// Makes a service known to the cloud.
 pub async fn service_account(identity: &Identity, account: &ServiceAccount<'_>) -> Answer<String> {
-    let mut wanted = Bootstrap::with_password(account.password);
-    wanted.username = account.user.to_string();
+    let (username, password) = (account.user.to_string(), account.password.to_string());
+    let wanted = Bootstrap { username, password, ..Bootstrap::default() };
     let fresh = fresh_user(identity, &wanted).await?;
     let mut tx = identity.db.begin().await?;
     let domain = projects::find_domain(&mut tx, &identity.settings.default_domain_id).await?;

@@ -5,6 +5,8 @@ use std::path::Path;
 use base::clock;
 use db::{Db, Queries, select, sql};
 
+use crate::bootstrap;
+pub use crate::bootstrap::{Bootstrap, Bootstrapped};
 use crate::credentials::store::Row;
 use crate::settings::Settings;
 use crate::tokens::KeyRepository;
@@ -25,6 +27,15 @@ pub enum ManageError {
          again"
     )]
     Unmigrated { count: i64 },
+    #[error("{why}")]
+    Refused { why: String },
+}
+
+/// `bootstrap`: the administrator and what it needs. Running it again changes nothing but the password.
+pub async fn bootstrap(identity: &Identity, wanted: Bootstrap) -> Result<Bootstrapped, ManageError> {
+    bootstrap::run(identity, &wanted).await.map_err(|refusal| ManageError::Refused {
+        why: if refusal.message.is_empty() { "the database failed; see the log".into() } else { refusal.message },
+    })
 }
 
 /// `db_sync`: brings the database to this program's schema; says which version that is.

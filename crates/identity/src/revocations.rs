@@ -64,15 +64,6 @@ pub async fn is_revoked(mut db: impl Queries, token: &Token, domains: [&str; 2])
     Ok(concerning(&mut db, token, domains).await?.iter().any(|revocation| token.issued <= revocation.issued_before))
 }
 
-/// The moment from which a token may count as issued. Tokens count whole seconds, so one that is issued within the
-/// second of a revocation would be void at once; it counts from the next second instead.
-pub async fn earliest_issue(mut db: impl Queries, token: &Token, domains: [&str; 2]) -> Result<Time, db::Error> {
-    let latest =
-        concerning(&mut db, token, domains).await?.into_iter().map(|revocation| revocation.issued_before).max();
-    let after = latest.map_or(0, |latest| latest.seconds() + 1);
-    Ok(Time::from_seconds(clock::now().seconds().max(after)))
-}
-
 /// The entries that fit a token, whenever it was issued.
 async fn concerning(
     db: &mut impl Queries,

@@ -23,9 +23,14 @@ pub enum TokenError {
     Layout,
 }
 
-/// Seals a token. The moment of issue is kept in whole seconds, beside the payload.
+const SECOND: i64 = 1_000_000;
+
+/// Seals a token. Its expiry counts in whole seconds; the fraction of a second at which it was issued is put there, so
+/// that a token from just before a revocation can be told from one just after. Programs of upstream's do not mind.
 pub fn seal(token: &Token, keys: &fernet::Keys) -> String {
-    let sealed = keys.seal(&token.encode(), token.issued);
+    let fraction = token.issued.0.rem_euclid(SECOND);
+    let expires = Time(Time::from_seconds(token.expires.seconds()).0 + fraction);
+    let sealed = keys.seal(&Token { expires, ..token.clone() }.encode(), token.issued);
     sealed.trim_end_matches('=').to_string()
 }
 
@@ -36,7 +41,8 @@ pub fn open(text: &str, keys: &fernet::Keys) -> Result<Token, TokenError> {
     }
     let (payload, issued) = keys.open(text).ok_or(TokenError::Foreign)?;
     let mut token = Token::decode(&payload).ok_or(TokenError::Layout)?;
-    token.issued = Time(issued.0);
+    token.issued = Time(issued.0 + token.expires.0.rem_euclid(SECOND));
+    token.expires = Time::from_seconds(token.expires.seconds());
     Ok(token)
 }
 

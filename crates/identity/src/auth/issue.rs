@@ -6,18 +6,17 @@ use base::{Time, clock};
 use super::methods::{self, Proven};
 use super::request::AuthRequest;
 use super::scope::{self, Granted};
-use crate::projects::store as projects;
 use crate::sessions::{self, Unusable};
-use crate::tokens::{Scope, Token, seal};
+use crate::tokens::{Token, seal};
 use crate::users::User;
-use crate::{Identity, revocations, trusts};
+use crate::{Identity, trusts};
 
 pub(super) async fn issue(call: Call<Identity>, AnyBody(body): AnyBody) -> Answer<Reply> {
     let request = AuthRequest::read(&body, &call.query)?;
     let proven = methods::prove(&call, &request.proofs).await?;
     let user = proven.user.clone().ok_or_else(Refusal::unauthorized)?;
     let granted = scope::grant(&call, &request.wanted, &proven, &user).await?;
-    let token = token(&call, &proven, &granted, &user).await?;
+    let token = token(&call, &proven, &granted, &user);
     let text = seal(&token, &call.token_keys.keys());
 
     // A token that would not be accepted is not given out.
@@ -29,12 +28,12 @@ pub(super) async fn issue(call: Call<Identity>, AnyBody(body): AnyBody) -> Answe
     Ok(Reply::text(201, "application/json", body).header("x-subject-token", &text))
 }
 
-async fn token(identity: &Identity, proven: &Proven, granted: &Granted, user: &User) -> Answer<Token> {
+fn token(identity: &Identity, proven: &Proven, granted: &Granted, user: &User) -> Token {
     let life = identity.settings.token_expiration_s;
     let latest = Time::from_seconds(clock::now().plus_seconds(life).seconds());
     let expires = [proven.expires, granted.expires].into_iter().flatten().fold(latest, Ord::min);
     let own: [u8; 16] = rand::random();
-    let mut token = Token {
+    Token {
         user_id: user.id.clone(),
         methods: proven.methods,
         scope: granted.scope.clone(),
@@ -42,14 +41,7 @@ async fn token(identity: &Identity, proven: &Proven, granted: &Granted, user: &U
         expires,
         issued: clock::now(),
         audit_ids: std::iter::once(own).chain(proven.parent_audit_id).collect(),
-    };
-    let project_domain = match &token.scope {
-        Scope::Project(id) => projects::find(&identity.db, id).await?.map(|project| project.domain_id),
-        _ => None,
-    };
-    let domains = [user.domain_id.as_str(), project_domain.as_deref().unwrap_or_default()];
-    token.issued = revocations::earliest_issue(&identity.db, &token, domains).await?;
-    Ok(token)
+    }
 }
 
 /// Upstream: whoever logs in is not told why not, but for what concerns a trust.

@@ -58,8 +58,7 @@ pub(super) async fn all(call: Call<Identity>, _: NoInput) -> Answer<Document> {
             implied.iter().filter_map(|id| roles.get(id)).map(|role| short(role, &call.reader)).collect();
         inferences.push(json!({"prior_role": short(prior, &call.reader), "implies": implies}));
     }
-    let links = json!({"self": call.reader.link("/role_inferences")});
-    Ok(Document::new(permitted, json!({"role_inferences": inferences, "links": links})))
+    Ok(Document::new(permitted, json!({"role_inferences": inferences})))
 }
 
 /// Both roles, and whether the one implies the other.

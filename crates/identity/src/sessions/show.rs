@@ -1,7 +1,7 @@
 //! A session as clients see it: the body of `/v3/auth/tokens`.
 
 use api::Json;
-use base::json;
+use base::{Time, json};
 use bytes::Bytes;
 
 use super::Session;
@@ -34,7 +34,7 @@ fn token(session: &Session) -> Json {
         },
         "audit_ids": caller.audit_ids,
         "expires_at": token.expires.iso_micros_z(),
-        "issued_at": token.issued.iso_micros_z(),
+        "issued_at": Time::from_seconds(token.issued.seconds()).iso_micros_z(),
     });
     match &token.scope {
         Scope::Unscoped => {}

@@ -59,7 +59,7 @@ pub struct Token {
     pub scope: Scope,
     pub grant: Grant,
     pub expires: Time,
-    /// Kept by the seal, in whole seconds.
+    /// Kept by the seal.
     pub issued: Time,
     /// This token's own id, then that of the chain's first token.
     pub audit_ids: Vec<[u8; 16]>,
