@@ -13,6 +13,6 @@ pub mod identity;
 pub mod late;
 pub mod peer;
 
-pub use account::Account;
+pub use account::{Account, Login};
 pub use late::Late;
 pub use peer::{Peer, PeerError, Rights};

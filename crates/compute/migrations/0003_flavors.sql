@@ -8,7 +8,7 @@ CREATE TABLE flavors (
     root_gb BIGINT NOT NULL,
     ephemeral_gb BIGINT NOT NULL,
     swap_mb BIGINT NOT NULL,
-    rxtx_factor VARCHAR(32) NOT NULL,
+    rxtx_factor REAL NOT NULL,
     is_public BIGINT NOT NULL,
     disabled BIGINT NOT NULL,
     extra_specs DOCUMENT NOT NULL,

@@ -11,15 +11,15 @@ pub mod store;
 mod view;
 
 use api::wire::{integer, one_of, text};
-use api::{Operation, action, delete as delete_, get, post, put, v};
+use api::{Operation, action, delete as delete_, get, post, v};
 
 use crate::Compute;
 
 pub use create::{CORES, INSTANCES, RAM};
-pub use boot::{CREATE_SERVER, create_server, creation_failed, state_of_report};
+pub use boot::{CREATE_SERVER, ServerOrder, create_server, creation_failed, state_of_report};
 pub use delete::{DELETE_SERVER, delete_server, deletion_failed};
 pub use interfaces::{network_changed, port_deleted};
-pub use power::{POWER_SERVER, power_failed, power_server};
+pub use power::{POWER_SERVER, PowerOrder, Verb, power_failed, power_server};
 pub use view::groups as group_names;
 
 pub fn operations() -> Vec<Operation<Compute>> {

@@ -130,8 +130,10 @@ pub async fn create(call: Call<Compute>, Body(body): Body<NewServers>) -> Answer
     let mut hints = hints.or(older_hints).unwrap_or_else(|| json!({}));
     let count = count(&new)?;
     let zone = zone(&call, &new, &mut hints).await?;
-    let flavor =
-        flavors::find_visible(&call, &new.flavor).await.map_err(|refusal| Refusal { status: 400, ..refusal })?;
+    let flavor = flavors::find_visible(&call, &new.flavor).await.map_err(|refusal| match refusal.status {
+        404 => Refusal::bad_request(refusal.message),
+        _ => refusal,
+    })?;
     let image = image(&call, &new, &flavor).await?;
     let key = key(&call, new.key_name.as_deref()).await?;
     check_user_data(&new)?;

@@ -1,0 +1,7 @@
+//! Compute as its users see it, on fake hosts and fake neighbours.
+
+mod boot;
+mod cloud;
+mod fakes;
+mod flows;
+mod metadata;
