@@ -118,7 +118,7 @@ impl Fake {
             0 => Ok(()),
             _ => {
                 behaviour.fail -= 1;
-                Err(HostError::again("the fake host was told to fail"))
+                Err(HostError::again("working as a fake host that was told to fail"))
             }
         }
     }
@@ -128,7 +128,7 @@ impl Fake {
         let mut inside = self.inside();
         inside.orders = inside.orders.wrapping_add(1);
         match inside.behaviour.lose_every {
-            every if every > 0 && inside.orders.is_multiple_of(every) => Err(HostError::again("an answer was lost")),
+            every if every > 0 && inside.orders.is_multiple_of(every) => Err(HostError::again("hearing an answer that was lost")),
             _ => Ok(()),
         }
     }

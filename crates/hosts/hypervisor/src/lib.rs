@@ -12,13 +12,13 @@
 //!       └──────REPORT─────────┘ └────changes───────┘
 //! ```
 
-//pub mod agent;
+pub mod agent;
 pub mod fake;
 pub mod hypervisor;
 pub mod limits;
 pub mod qemu;
 
-//pub use agent::{Agent, Controllers};
+pub use agent::{Agent, Controllers, Pace};
 pub use fake::{Fake, FakeBehaviour, FakeSize};
 pub use hypervisor::{Hypervisor, Identity, Images, Vnc, Work};
 pub use qemu::{Qemu, QemuConfig, VirtType};

@@ -236,6 +236,6 @@ async fn turn(live: &Live, command: &'static str, wanted: Status) -> Result<(), 
     let reached = status.wait_for(|now| *now == wanted || *now == Status::Closed);
     match timeout(QMP_ANSWER, reached).await {
         Ok(Ok(now)) if *now == wanted => Ok(()),
-        _ => Err(HostError::again(format!("QEMU did not {command} the guest"))),
+        _ => Err(HostError::again("setting the guest's processors going or still")),
     }
 }

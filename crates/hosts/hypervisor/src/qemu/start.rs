@@ -119,7 +119,7 @@ impl Shared {
 }
 
 fn failed() -> HostError {
-    HostError::again("the hypervisor could not start the server")
+    HostError::again("starting the server")
 }
 
 /// The last line that QEMU wrote since `from`.

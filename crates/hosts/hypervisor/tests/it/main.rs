@@ -3,6 +3,7 @@
 //! Real guests need root, QEMU and the image of `images/build-guest-image.sh`; they run when `FERROSTACK_HOST_TESTS=1`,
 //! in network namespaces that the tests make.
 
+mod agent;
 mod contract;
 mod qemu;
 mod stage;
