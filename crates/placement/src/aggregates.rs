@@ -2,13 +2,13 @@
 
 use api::message::Reply;
 use api::wire::{integer, list, uuid};
-use api::{Answer, Call, Operation, Path, Permitted, Refusal, get, json, put, v};
+use api::{Answer, Call, Operation, Path, Permitted, get, json, put, v};
 use base::clock;
 use db::{Queries, record, select, sql};
 
 use crate::Placement;
 use crate::epoch;
-use crate::exchange::{AcceptsJson, SentJson, checked, shown};
+use crate::exchange::{AcceptsJson, SentJson, checked, invalid, shown};
 use crate::providers::{self, raise};
 use crate::stop::{self, Stop, concurrent};
 
@@ -63,7 +63,7 @@ async fn set(call: Call<Placement>, (Path(uuid), sent): (Path<String>, SentJson)
     let body = match with_generation {
         true => body,
         false if body.is_array() => json!({"resource_provider_generation": 0, "aggregates": body}),
-        false => return Err(Refusal::bad_request(format!("JSON does not validate: {body} is not of type 'array'"))),
+        false => return Err(invalid(format!("{body} is not of type 'array'"))),
     };
     let Membership { resource_provider_generation, aggregates } = checked(body, call.version)?;
     if with_generation && resource_provider_generation != provider.generation {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use api::message::Reply;
+use api::wire::rule::python;
 use api::wire::{Maybe, integer, list, map, nested, object, text, uuid};
 use api::{Answer, Call, Json, Operation, Path, Permitted, Refusal, delete, get, json, post, put, v};
 use base::{Time, clock};
@@ -10,7 +11,7 @@ use db::{record, select, sql};
 
 use crate::Placement;
 use crate::epoch;
-use crate::exchange::{AcceptsJson, SentJson, checked, shown};
+use crate::exchange::{AcceptsJson, SentJson, checked, invalid, shown};
 use crate::inventories::CLASS_NAME;
 use crate::providers::{self, Provider};
 use crate::stop::Stop;
@@ -96,10 +97,6 @@ record! {
     }
 }
 
-fn invalid(why: String) -> Refusal {
-    Refusal::bad_request(format!("JSON does not validate: {why}"))
-}
-
 /// Upstream: 36 hex digits and dashes, wherever the dashes are.
 fn is_long_uuid(text: &str) -> bool {
     text.len() == 36 && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
@@ -112,7 +109,7 @@ fn no_match(key: &str, pattern: &str) -> Refusal {
 fn check_resources(resources: &BTreeMap<String, i64>) -> Answer<()> {
     let plain = |name: &str| name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
     if resources.is_empty() {
-        return Err(invalid("{} should be non-empty".into()));
+        return Err(invalid("{} should be non-empty"));
     }
     resources.keys().find(|name| !plain(name)).map_or(Ok(()), |name| Err(no_match(name, CLASS_NAME)))
 }
@@ -120,16 +117,19 @@ fn check_resources(resources: &BTreeMap<String, i64>) -> Answer<()> {
 /// Which providers met which request group: taken and checked, but not kept.
 fn check_mappings(mappings: &Json) -> Answer<()> {
     let pairs = mappings.as_object().filter(|map| !map.is_empty());
-    for (suffix, providers) in pairs.ok_or_else(|| invalid("{} should be non-empty".into()))? {
+    for (suffix, providers) in pairs.ok_or_else(|| invalid("{} should be non-empty"))? {
         let word = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
         if suffix.len() > 64 || !suffix.bytes().all(word) {
             return Err(no_match(suffix, "[a-zA-Z0-9_-]{1,64}"));
         }
-        let providers = providers.as_array().filter(|list| !list.is_empty());
-        let providers = providers.ok_or_else(|| invalid("[] should be non-empty".into()))?;
+        let shown = python(providers);
+        let providers = providers.as_array().ok_or_else(|| invalid(format!("{shown} is not of type 'array'")))?;
+        if providers.is_empty() {
+            return Err(invalid("[] should be non-empty"));
+        }
         let bad = providers.iter().find(|one| !one.as_str().is_some_and(base::id::is_uuid));
         if let Some(bad) = bad {
-            return Err(invalid(format!("{bad} is not a 'uuid'")));
+            return Err(invalid(format!("{} is not a 'uuid'", python(bad))));
         }
     }
     Ok(())
@@ -138,7 +138,7 @@ fn check_mappings(mappings: &Json) -> Answer<()> {
 impl ConsumerAllocations {
     fn claim(self, consumer: &str, may_be_empty: bool) -> Answer<Claim> {
         if self.allocations.is_empty() && !may_be_empty {
-            return Err(invalid("{} should be non-empty".into()));
+            return Err(invalid("{} should be non-empty"));
         }
         if let Some(key) = self.allocations.keys().find(|key| !is_long_uuid(key)) {
             return Err(no_match(key, "^[0-9a-fA-F-]{36}$"));
@@ -178,7 +178,7 @@ pub(crate) fn claims(body: Json, call: &Call<Placement>, least: usize) -> Answer
         return Err(invalid(format!("{body} is not of type 'object'")));
     };
     if consumers.len() < least {
-        return Err(invalid("{} should be non-empty".into()));
+        return Err(invalid("{} should be non-empty"));
     }
     if let Some(key) = consumers.keys().find(|key| !is_long_uuid(key)) {
         return Err(no_match(key, "^[0-9a-fA-F-]{36}$"));

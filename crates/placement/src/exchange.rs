@@ -1,7 +1,7 @@
 //! Requests and replies in the manners of this service: media types, times in headers, links.
 
 use api::message::BoxFuture;
-use api::wire::{At, Wire};
+use api::wire::{At, Problem, Wire};
 use api::{Answer, Call, Input, Json, Refusal, Reply, Version, v};
 use base::Time;
 
@@ -71,12 +71,52 @@ async fn sent_json(call: &mut Call<Placement>) -> Answer<Answer<Json>> {
         );
         return Err(Refusal::new(415, "", message));
     }
-    Ok(call.json().await)
+    match call.json().await {
+        Ok(Json::Null) => Ok(Err(Refusal::bad_request("Malformed JSON: Expecting value: line 1 column 1 (char 0)"))),
+        json => Ok(json),
+    }
 }
 
 /// Checks JSON against what `T` may look like at `version`.
 pub fn checked<T: Wire>(json: Json, version: Version) -> Answer<T> {
-    T::read_body(json, &mut At::top(version)).map_err(|problem| problem.refusal(api::Envelope::Placement))
+    T::read_body(json, &mut At::top(version)).map_err(|Problem { path, message, .. }| {
+        let place: String = path.iter().map(|key| format!("['properties']['{key}']")).collect();
+        Refusal::bad_request(format!("JSON does not validate: {}", reasoned(&message, &place)))
+    })
+}
+
+/// A body that no table describes is wrong.
+pub fn invalid(why: impl std::fmt::Display) -> Refusal {
+    Refusal::bad_request(format!("JSON does not validate: {}", reasoned(&why.to_string(), "")))
+}
+
+/// Adds which word of the schema it was, as the library below upstream does.
+fn reasoned(message: &str, place: &str) -> String {
+    const WORDS: [(&str, &str); 13] = [
+        ("does not match any of the regexes", "additionalProperties"),
+        ("Additional properties", "additionalProperties"),
+        ("is a required property", "required"),
+        ("is not of type", "type"),
+        ("is not one of", "enum"),
+        ("is not a '", "format"),
+        ("does not match", "pattern"),
+        ("is less than the minimum", "minimum"),
+        ("is greater than the maximum", "maximum"),
+        ("non-unique", "uniqueItems"),
+        ("should be non-empty", "min"),
+        ("is too short", "min"),
+        ("is too long", "max"),
+    ];
+    let Some((_, word)) = WORDS.iter().find(|(part, _)| message.contains(part)) else {
+        return message.to_string();
+    };
+    let what = match (*word, message.chars().next()) {
+        ("min" | "max", Some('[')) => "Items",
+        ("min" | "max", Some('{')) => "Properties",
+        ("min" | "max", _) => "Length",
+        _ => "",
+    };
+    format!("{message}  Failed validating '{word}{what}' in schema{place}")
 }
 
 /// 200 with a body, and from 1.15 the time of its last change.
@@ -110,5 +150,5 @@ pub fn only_queries(call: &Call<Placement>, known: &[(&str, Version)]) -> Answer
 }
 
 pub fn bad_query(why: impl std::fmt::Display) -> Refusal {
-    Refusal::bad_request(format!("Invalid query string parameters: {why}"))
+    Refusal::bad_request(format!("Invalid query string parameters: {}", reasoned(&why.to_string(), "")))
 }

@@ -10,7 +10,7 @@ use db::{Queries, Tx, record, select, sql};
 
 use crate::Placement;
 use crate::epoch;
-use crate::exchange::{AcceptsJson, Sent, shown};
+use crate::exchange::{AcceptsJson, Sent, invalid, shown};
 use crate::filters;
 use crate::providers::{self, Provider, raise};
 use crate::stop::{self, Stop, concurrent};
@@ -296,8 +296,7 @@ async fn update(
     let provider = providers::find(&call.db, &uuid).await?;
     let amounts = sent.body()?;
     let Some(generation) = amounts.resource_provider_generation else {
-        let text = "JSON does not validate: 'resource_provider_generation' is a required property";
-        return Err(Refusal::bad_request(text));
+        return Err(invalid("'resource_provider_generation' is a required property"));
     };
     if generation != provider.generation {
         return Err(concurrent("resource provider generation conflict"));
@@ -400,8 +399,9 @@ async fn write(tx: &mut Tx, inventory: &Inventory) -> Result<bool, db::Error> {
 }
 
 async fn classes_in_use(tx: &mut Tx, provider: &str, classes: &[String]) -> Result<Vec<String>, db::Error> {
-    let used = sql("SELECT DISTINCT resource_class FROM allocations WHERE provider = ? ORDER BY resource_class");
-    let rows = tx.rows(used.bind(provider).in_list("resource_class", classes)).await?;
+    let used = sql("SELECT name FROM resource_classes WHERE name IN (\
+                    SELECT resource_class FROM allocations WHERE provider = ?) ORDER BY position, name");
+    let rows = tx.rows(used.bind(provider).in_list("name", classes)).await?;
     rows.iter().map(|row| row.get(0)).collect()
 }
 

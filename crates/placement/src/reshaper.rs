@@ -10,7 +10,7 @@ use crate::Placement;
 use crate::allocations::claim::{self, Claim};
 use crate::allocations::claims;
 use crate::epoch;
-use crate::exchange::{SentJson, checked};
+use crate::exchange::{SentJson, checked, invalid};
 use crate::filters;
 use crate::inventories::{self, Inventories, Inventory, in_use, used};
 use crate::providers::{self, raise};
@@ -46,9 +46,8 @@ async fn reshape(call: Call<Placement>, sent: SentJson) -> Answer<Permitted<Repl
 }
 
 fn read(call: &Call<Placement>, body: Json) -> Answer<(Vec<Shape>, Vec<Claim>)> {
-    let invalid = |why: String| Refusal::bad_request(format!("JSON does not validate: {why}"));
     let Json::Object(mut body) = body else {
-        return Err(invalid("the body is not of type 'object'".into()));
+        return Err(invalid("the body is not of type 'object'"));
     };
     let mut take = |key: &str| body.remove(key).ok_or_else(|| invalid(format!("'{key}' is a required property")));
     let (inventories, allocations) = (take("inventories")?, take("allocations")?);
@@ -56,10 +55,10 @@ fn read(call: &Call<Placement>, body: Json) -> Answer<(Vec<Shape>, Vec<Claim>)> 
         return Err(invalid(format!("Additional properties are not allowed ('{key}' was unexpected)")));
     }
     let Json::Object(inventories) = inventories else {
-        return Err(invalid("the inventories are not of type 'object'".into()));
+        return Err(invalid("the inventories are not of type 'object'"));
     };
     if inventories.is_empty() {
-        return Err(invalid("{} should be non-empty".into()));
+        return Err(invalid("{} should be non-empty"));
     }
     let shape = |(provider, value): (String, Json)| {
         if !base::id::is_uuid(&provider) {

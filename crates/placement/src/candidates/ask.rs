@@ -93,12 +93,25 @@ fn check_names(call: &Call<Placement>) -> Answer<()> {
         plain.iter().any(|(word, since)| name == *word && call.version >= *since) || since.iter().any(grouped)
     };
     if let Some((name, _)) = call.query.0.iter().find(|(name, _)| !serves(name)) {
-        return Err(bad_query(format!("Additional properties are not allowed ('{name}' was unexpected)")));
+        let why = match call.version < v(1, 25) {
+            true => format!("Additional properties are not allowed ('{name}' was unexpected)"),
+            false => format!("'{name}' does not match any of the regexes: '{}'", patterns(call).join("', '")),
+        };
+        return Err(bad_query(why));
     }
     match call.version < v(1, 25) && !call.query.has("resources") {
         true => Err(bad_query("'resources' is a required property")),
         false => Ok(()),
     }
+}
+
+/// The names that may have a suffix at this version, as upstream writes them.
+fn patterns(call: &Call<Placement>) -> Vec<String> {
+    let suffix = if call.version < v(1, 33) { "[1-9][0-9]*" } else { "[a-zA-Z0-9_-]{1,64}" };
+    let mut words = GROUPED.to_vec();
+    words.sort_unstable();
+    let served = words.into_iter().filter(|word| *word != "in_tree" || call.version >= v(1, 31));
+    served.map(|word| format!("^{word}({suffix})?$")).collect()
 }
 
 fn limit(call: &Call<Placement>) -> Answer<Option<usize>> {

@@ -10,6 +10,7 @@ use api::{Version, v};
 use super::ask::Question;
 use super::search::{Candidate, Found};
 use crate::index::{Entry, Index};
+use crate::standard::is_custom;
 
 pub(crate) fn render(index: &Index, question: &Question, found: &Found<'_>, version: Version) -> String {
     let mut text = String::with_capacity(found.candidates.len() * 256 + found.summaries.len() * 1024);
@@ -105,7 +106,9 @@ fn summary(text: &mut String, entry: &Entry, classes: Option<&BTreeSet<&str>>, v
     text.push('}');
     if version >= v(1, 17) {
         let traits = entry.traits_json.get_or_init(|| {
-            let quoted: Vec<String> = entry.traits.iter().map(|name| format!("\"{name}\"")).collect();
+            let (custom, standard): (Vec<&String>, _) = entry.traits.iter().partition(|name| is_custom(name));
+            let all = standard.into_iter().chain(custom);
+            let quoted: Vec<String> = all.map(|name| format!("\"{name}\"")).collect();
             format!(", \"traits\": [{}]", quoted.join(", "))
         });
         text.push_str(traits);
