@@ -14,7 +14,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::{packages, process, python, tree};
+use crate::{guest, packages, process, python, tree};
 use place::Place;
 
 /// Limit: the build, the image and the disks of the demo fit in this.
@@ -44,7 +44,7 @@ pub struct Choice {
 
 /// Where the demo keeps what it made.
 struct Stage {
-    /// Made once and kept: the guest image and the packages it is built from.
+    /// What the demo has to remember.
     state: PathBuf,
     data_dir: PathBuf,
     program: PathBuf,
@@ -94,7 +94,7 @@ impl Stage {
             let arguments = ["build", "--quiet", "--release", "--package", "ferrostack"];
             process::must(process::cargo().args(arguments), "cargo build --release").map(|_| ())
         })?;
-        step("build the guest image", || self.guest_image())?;
+        let image = step("build the guest image", guest::image)?;
         let clients = step("install the stock client", python::clients)?;
 
         let boot = Instant::now();
@@ -104,7 +104,7 @@ impl Stage {
         }
         step("make the host's network", || self.place.make())?;
         step("start the cloud", || self.start())?;
-        step("make networks, flavors, a key and an image", || self.populate())?;
+        step("make networks, flavors, a key and an image", || self.populate(&image))?;
         let server = step("boot a server", || server::boot(self, &clients))?;
         step("wait until it answers SSH", || server.wait(self))?;
         println!("\nfrom the start of the cloud to the prompt: {:.1} s", boot.elapsed().as_secs_f64());
@@ -129,19 +129,6 @@ impl Stage {
         self.place.look()
     }
 
-    fn image(&self) -> PathBuf {
-        self.state.join("guest.qcow2")
-    }
-
-    fn guest_image(&self) -> Result<()> {
-        if self.image().exists() {
-            return Ok(());
-        }
-        let mut build = Command::new(tree::root().join("images/build-guest-image.sh"));
-        build.arg("-o").arg(self.image()).arg("-c").arg(self.state.join("debs"));
-        process::must(&mut build, "images/build-guest-image.sh").map(|_| ())
-    }
-
     /// A verb of the program, about the demo's cloud.
     fn ferrostack(&self, verb: &str) -> Command {
         let mut command = Command::new(&self.program);
@@ -155,9 +142,9 @@ impl Stage {
         process::must(&mut up, "ferrostack up").map(|_| ())
     }
 
-    fn populate(&self) -> Result<()> {
+    fn populate(&self, image: &Path) -> Result<()> {
         let mut init = self.ferrostack("init-runonce");
-        init.arg("--image").arg(self.image()).args(EXTERNAL);
+        init.arg("--image").arg(image).args(EXTERNAL);
         process::must(&mut init, "ferrostack init-runonce").map(|_| ())
     }
 

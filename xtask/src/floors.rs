@@ -4,7 +4,7 @@ use std::ops::Add;
 
 use anyhow::Result;
 
-use crate::{packages, process, tidy, tree};
+use crate::{guest, packages, process, tidy, tree};
 
 /// What came out of a floor.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -56,6 +56,7 @@ pub const FLOORS: &[Floor] = &[
     whole("mariadb", "the tests that keep rows, on MariaDB", mariadb),
     whole("postgres", "the tests that keep rows, on PostgreSQL", postgres),
     whole("rabbitmq", "the tests that send messages, on RabbitMQ", rabbitmq),
+    whole("host", "real guests and real packets, in network namespaces of their own", host),
 ];
 
 fn format() -> Result<Tally> {
@@ -101,6 +102,17 @@ fn rabbitmq() -> Result<Tally> {
     let url = server.url("");
     let environment = [("FERROSTACK_TEST_BUS", "rabbitmq"), ("FERROSTACK_TEST_BUS_SERVER", &url)];
     cargo_tests(&crates_with("bus"), &environment)
+}
+
+fn host() -> Result<Tally> {
+    if !process::is_root() {
+        println!("not run: namespaces and bridges need root");
+        return Ok(Tally::default());
+    }
+    packages::ensure(&[packages::BUILD, packages::HOST, packages::GUEST])?;
+    let image = guest::image()?.display().to_string();
+    let environment = [("FERROSTACK_HOST_TESTS", "1"), ("FERROSTACK_GUEST_IMAGE", &image)];
+    cargo_tests(&["host-hypervisor".to_owned(), "host-network".to_owned()], &environment)
 }
 
 /// The library's own crate, and those that lean on it and whose tests start engines.

@@ -6,6 +6,7 @@ mod cloud;
 mod demo;
 mod floors;
 mod golden;
+mod guest;
 mod http;
 mod kill;
 mod packages;

@@ -20,7 +20,7 @@ pub struct Server {
     ssh: Vec<String>,
 }
 
-/// The stock client, with the rights of the demo user.
+/// The stock client, with the rights of the first user.
 fn client(stage: &Stage, clients: &Path) -> Result<Command> {
     let mut command = stage.place.command(&clients.join("bin/openstack"));
     command.envs(cloud::credentials(&keystonerc(stage))?);
@@ -28,7 +28,7 @@ fn client(stage: &Stage, clients: &Path) -> Result<Command> {
 }
 
 fn keystonerc(stage: &Stage) -> PathBuf {
-    stage.data_dir.join("keystonerc_demo")
+    stage.data_dir.join("keystonerc_admin")
 }
 
 fn ask(stage: &Stage, clients: &Path, words: &[&str]) -> Result<Vec<String>> {
@@ -55,7 +55,7 @@ pub fn boot(stage: &Stage, clients: &Path) -> Result<Server> {
 }
 
 fn ssh(stage: &Stage, address: &str) -> Vec<String> {
-    let key = stage.data_dir.join("demo_key").display().to_string();
+    let key = stage.data_dir.join("id_mykey").display().to_string();
     let options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR"];
     let options = options.iter().flat_map(|option| ["-o".to_owned(), (*option).to_owned()]);
     ["-i".to_owned(), key].into_iter().chain(options).chain([format!("{USER}@{address}")]).collect()
