@@ -108,6 +108,9 @@ pub trait Resource: Send + Sync + 'static {
         Ok(())
     }
 
+    /// What the answer to a creation shows beside the rest.
+    fn newborn(_: &mut Json) {}
+
     /// Whether a change raises the revision number.
     fn revises(_: &Attributes) -> bool {
         true
@@ -193,7 +196,9 @@ pub async fn create<R: Resource>(mut call: Call<Network>, _: NoInput) -> Answer<
         .await?;
 
     let mut items = load::<R>(&call, &ids).await?;
-    let mut shown: Vec<Json> = items.drain(..).map(|item| Json::Object(rights::visible(&call, R::KIND, &item, &[]))).collect();
+    items.iter_mut().for_each(R::newborn);
+    let shown = items.iter().map(|item| Json::Object(rights::visible(&call, R::KIND, item, &[])));
+    let mut shown: Vec<Json> = shown.collect();
     let body = match bulk {
         true => json!({R::KIND.many: shown}),
         false => json!({R::KIND.one: shown.pop()}),

@@ -153,6 +153,13 @@ impl Resource for Networks {
         Ok(id)
     }
 
+    /// Upstream: the answer to a creation shows it for every network.
+    fn newborn(item: &mut Json) {
+        if item.get("is_default").is_none() {
+            item["is_default"] = json!(false);
+        }
+    }
+
     async fn update(work: &mut Work<'_>, row: NetworkRow, change: &Attributes) -> Result<(), Stop> {
         same_provider(work, &row, change).await?;
         let mut columns = Vec::new();
@@ -254,7 +261,7 @@ impl Around {
             let own = subnets.iter().find(|subnet| subnet.ip_version == version && subnet.subnetpool_id.is_some());
             own.and_then(|subnet| self.scopes.get(subnet.subnetpool_id.as_ref()?)?.clone())
         };
-        json!({
+        let mut item = json!({
             "id": row.id,
             "name": row.name,
             "description": row.description,
@@ -272,7 +279,6 @@ impl Around {
             "provider:segmentation_id": segment.and_then(|segment| segment.segmentation_id),
             "vlan_transparent": row.vlan_transparent,
             "qinq": row.qinq,
-            "is_default": row.is_default,
             "availability_zone_hints": row.availability_zone_hints,
             "availability_zones": if self.served.contains(&row.id) { json!(["nova"]) } else { json!([]) },
             "ipv4_address_scope": scope(4),
@@ -283,7 +289,12 @@ impl Around {
             "created_at": stamp(row.created_at),
             "updated_at": stamp(row.updated_at),
             "revision_number": row.revision_number,
-        })
+        });
+        // Upstream: only external networks show it.
+        if row.external {
+            item["is_default"] = json!(row.is_default);
+        }
+        item
     }
 }
 

@@ -33,10 +33,14 @@ pub fn demand(call: &Call<Network>, verb: &str, kind: &Kind, given: &Attributes,
         if !exists(&rule) {
             continue;
         }
-        rules.extend(parts(value).map(|key| format!("{rule}:{key}")).filter(|rule| exists(rule)));
+        let parts: Vec<String> = parts(value).map(|key| format!("{rule}:{key}")).filter(|rule| exists(rule)).collect();
         rules.push(rule);
+        for part in parts {
+            if !rules.contains(&part) {
+                rules.push(part);
+            }
+        }
     }
-    rules.dedup();
     let own = call.allow_on(target).is_ok();
     match own && rules[1..].iter().all(|rule| call.may(rule, target)) {
         true => Ok(()),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
-use api::message::{BoxFuture, HeaderMap};
+use api::message::BoxFuture;
 use api::{App, AuthError, Authenticator, Caller, Endpoint, Json, Method, Reply, Request, json};
 use base::config::Config;
 use clients::account::Login;
@@ -177,7 +177,6 @@ pub struct Person<'a> {
 #[derive(Debug)]
 pub struct Got {
     pub status: u16,
-    pub headers: HeaderMap,
     pub body: Json,
     pub raw: String,
 }
@@ -192,10 +191,10 @@ impl Person<'_> {
             request = request.header(name, value);
         }
         let reply = self.cloud.app.call(request).await;
-        let (status, headers) = (reply.status.as_u16(), reply.headers);
+        let status = reply.status.as_u16();
         let bytes = reply.content.bytes(1 << 30).await.unwrap();
         let raw = String::from_utf8_lossy(&bytes).into_owned();
-        Got { status, headers, body: serde_json::from_slice(&bytes).unwrap_or_default(), raw }
+        Got { status, body: serde_json::from_slice(&bytes).unwrap_or_default(), raw }
     }
 
     pub async fn get(&self, target: &str) -> Got {

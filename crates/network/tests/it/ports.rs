@@ -62,7 +62,8 @@ async fn port_security_groups_and_pairs_depend_on_each_other() {
     let port = alice.port(json!({"network_id": network})).await;
     assert_eq!(port["security_groups"].as_array().unwrap().len(), 1, "the default group");
     let at = format!("/ports/{}", text(&port["id"]));
-    let put = |body: api::Json| async { alice.put(&at, json!({"port": body})).await };
+    let at = &at;
+    let put = |body: api::Json| async move { alice.put(at, json!({"port": body})).await };
     let pair = put(json!({"allowed_address_pairs": [{"ip_address": "10.0.0.1"}]})).await.ok(200);
     assert_eq!(pair["port"]["allowed_address_pairs"][0]["mac_address"], port["mac_address"]);
     assert_eq!(put(json!({"port_security_enabled": false})).await.refused(409), "PortSecurityPortHasSecurityGroup");

@@ -156,7 +156,7 @@ async fn floating_ips_follow_upstreams_rules() {
     let (admin, alice) = (cloud.by("admin"), cloud.by("alice"));
     let outside = admin.external().await;
     let (network, _) = alice.joined("10.0.0.0/24").await;
-    let ask = |body: api::Json| async { alice.post("/floatingips", json!({"floatingip": body})).await };
+    let ask = |body: api::Json| async move { alice.post("/floatingips", json!({"floatingip": body})).await };
     assert!(ask(json!({"floating_network_id": network})).await.words(400).contains("not a valid external network"));
     let chosen = json!({"floating_network_id": outside, "floating_ip_address": "203.0.113.150"});
     assert_eq!(ask(chosen.clone()).await.refused(403), "PolicyNotAuthorized");
