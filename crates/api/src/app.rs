@@ -2,30 +2,28 @@
 //!
 //! ```text
 //! request → document? → mount → route → token → microversion → action → handler → envelope → headers
+//!                       └──────────────── aim.rs ───────────────┘
 //! ```
 
+mod aim;
+
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use base::Json;
-use bytes::Bytes;
-use db::Page;
 use futures_util::FutureExt;
 use http::Method;
+use tracing::Instrument;
 
-use crate::call::Call;
-use crate::caller::{AuthError, Authenticator, Caller};
-use crate::fault::{Answer, Envelope, Occasion, Refusal};
-use crate::limits;
-use crate::message::{BoxFuture, Content, Endpoint, Query, Reply, Request};
+use crate::caller::Authenticator;
+use crate::fault::{self, Answer, Envelope, Occasion, Refusal};
+use crate::message::{BoxFuture, Content, Endpoint, Reply, Request};
 use crate::metrics::Metrics;
 use crate::operation::{Operation, Service};
 use crate::policy::{Policy, RuleId};
-use crate::routes::{Found, Routes};
-use crate::version::{Asked, Version};
-use crate::view::Reader;
+use crate::routes::Routes;
+use crate::trace;
 
 /// A service with its table of operations, its policy and its door to identity.
 pub struct App<S: Service> {
@@ -37,16 +35,6 @@ pub struct App<S: Service> {
     authenticator: Arc<dyn Authenticator>,
     metrics: Metrics,
     public_url: Option<String>,
-}
-
-/// What has been found out about a request before its handler runs.
-struct Target {
-    caller: Arc<Caller>,
-    version: Version,
-    index: usize,
-    names: Vec<String>,
-    mount: String,
-    path: String,
 }
 
 impl<S: Service> App<S> {
@@ -69,6 +57,9 @@ impl<S: Service> App<S> {
         let mut routes = Routes::default();
         for (index, operation) in operations.iter().enumerate() {
             routes.add(&operation.method, operation.path, index);
+        }
+        for group in routes.groups() {
+            must_differ(&operations, group);
         }
         routes.add_missing(missing, S::SHAPE.mounts);
         let metrics = Metrics::new(S::SHAPE.name, operations.len());
@@ -94,108 +85,66 @@ impl<S: Service> App<S> {
     }
 
     async fn handle(&self, mut request: Request) -> Reply {
-        let started = Instant::now();
         if let Some(url) = &self.public_url {
             request.base_url.clone_from(url);
         }
-        let mut occasion = Occasion {
+        let occasion = Occasion {
             method: request.method.to_string(),
             accepts_json: accepts_json(&request),
             request_id: base::id::request(),
             version: None,
             base_url: request.base_url.clone(),
         };
-        let head = request.method == Method::HEAD;
-        let (method, path) = (request.method.clone(), request.path.clone());
+        let global = trace::global_id(&request.headers);
+        let span = trace::span(S::SHAPE.name, &occasion.request_id, global.as_deref());
+        let lasting = global.unwrap_or_else(|| occasion.request_id.clone());
+        trace::within(lasting, self.measured(request, occasion)).instrument(span).await
+    }
+
+    async fn measured(&self, request: Request, mut occasion: Occasion) -> Reply {
+        let started = Instant::now();
         let mut index = None;
-        let mut reply = match self.answer(request, &mut occasion, &mut index).await {
-            Ok(reply) => reply,
-            Err(refusal) => S::SHAPE.envelope.reply(&self.finish(refusal, &occasion), &occasion),
+        let (method, path) = (request.method.clone(), request.path.clone());
+        let reply = self.shielded(request, &mut occasion, &mut index).await;
+        let reply = match method == Method::HEAD {
+            true => without_body(reply),
+            false => reply,
         };
-        if head {
-            // A HEAD keeps the length that a GET would have had.
-            if let Content::Bytes(bytes) = &reply.content {
-                reply = Reply { content: Content::Empty, ..reply_length(bytes.len(), reply.status, &reply.headers) };
-            }
-        }
         let took = started.elapsed();
-        self.metrics.count(index, reply.status.as_u16(), took);
-        tracing::debug!(
-            service = S::SHAPE.name,
-            %method,
-            path,
-            status = reply.status.as_u16(),
-            request = occasion.request_id,
-            took_us = took.as_micros() as u64,
-            "answered"
-        );
+        let status = reply.status.as_u16();
+        self.metrics.count(index, status, took);
+        tracing::debug!(%method, path, status, took_us = took.as_micros() as u64, "answered");
         self.decorate(reply, &occasion)
     }
 
-    /// Headers that refusals of this service always carry.
-    fn finish(&self, refusal: Refusal, occasion: &Occasion) -> Refusal {
-        match refusal.status {
-            401 => {
-                let identity = self.service_identity_url(occasion);
-                refusal.header("www-authenticate", format!("Keystone uri=\"{identity}\""))
-            }
-            _ => refusal,
-        }
+    /// Whatever goes wrong in here is answered: a refusal in the service's shape, a panic with 500.
+    async fn shielded(&self, request: Request, occasion: &mut Occasion, index: &mut Option<usize>) -> Reply {
+        let answer = AssertUnwindSafe(self.answer(request, occasion, index)).catch_unwind().await;
+        let answer = answer.unwrap_or_else(|_| {
+            let operation = index.map(|index| &self.operations[index]);
+            let path = operation.map_or("", |operation| operation.path);
+            tracing::error!(path, "answering a request panicked; the line before this one says where");
+            Err(Refusal::failure())
+        });
+        answer.unwrap_or_else(|refusal| S::SHAPE.envelope.reply(&self.finish(refusal, occasion), occasion))
     }
 
-    fn service_identity_url(&self, occasion: &Occasion) -> String {
-        match S::SHAPE.name {
-            "identity" => format!("{}/v3", occasion.base_url),
-            _ => self.authenticator_url().unwrap_or_else(|| format!("{}/v3", occasion.base_url)),
-        }
-    }
-
-    fn authenticator_url(&self) -> Option<String> {
-        self.authenticator.public_url()
-    }
-
-    fn decorate(&self, reply: Reply, occasion: &Occasion) -> Reply {
-        let mut reply = reply.header("x-openstack-request-id", &occasion.request_id);
-        if S::SHAPE.name == "compute" {
-            reply = reply.header("x-compute-request-id", &occasion.request_id);
-        }
-        if S::SHAPE.name == "identity" {
-            reply = reply.header("vary", "X-Auth-Token");
-        }
-        let (Some(versions), Some(version)) = (S::SHAPE.versions, occasion.version) else {
-            return reply;
-        };
-        reply = reply.header("openstack-api-version", &format!("{} {version}", versions.word));
-        match versions.older_header {
-            None => reply.header("vary", "openstack-api-version"),
-            Some(older) => reply
-                .header(older, &version.to_string())
-                .header("vary", "OpenStack-API-Version, X-OpenStack-Nova-API-Version"),
-        }
-    }
-
-    async fn answer(&self, mut request: Request, occasion: &mut Occasion, index: &mut Option<usize>) -> Answer<Reply> {
-        if request.path == "/healthcheck" {
-            return Ok(Reply::text(200, "text/plain; charset=UTF-8", "OK"));
-        }
-        if request.path == "/metrics" && request.method == Method::GET {
-            let text = self.metrics.text(&self.names());
-            return Ok(Reply::text(200, "application/openmetrics-text; version=1.0.0; charset=utf-8", text));
-        }
-        if let Some(reply) = self.service.document(&request) {
+    async fn answer(&self, request: Request, occasion: &mut Occasion, index: &mut Option<usize>) -> Answer<Reply> {
+        if let Some(reply) = self.outside_the_table(&request) {
             return Ok(reply);
         }
-        let target = match self.aim(&mut request, occasion).await? {
-            Ok(target) => target,
+        let (request, target) = match self.aim(request, occasion).await? {
+            Ok(aimed) => aimed,
             Err(reply) => return Ok(reply),
         };
         *index = Some(target.index);
         let operation = &self.operations[target.index];
         let call = self.call(request, target, occasion)?;
-        let asked = call.asked.clone();
-        let answer = AssertUnwindSafe(operation.run(call)).catch_unwind().await.unwrap_or_else(|_| {
-            tracing::error!(path = operation.path, request = occasion.request_id, "a handler panicked");
-            Err(Refusal::failure())
+        let (asked, marker) = (call.asked.clone(), call.page.marker.clone());
+        let answer = operation.run(call).await;
+        let answer = answer.map_err(|refusal| match refusal.kind == fault::MARKER {
+            true => S::SHAPE.envelope.missing_marker(marker.as_deref().unwrap_or_default()),
+            false => refusal,
         });
         if answer.is_ok() && operation.rule.is_some() && !asked.load(Ordering::Relaxed) {
             tracing::error!(path = operation.path, "a handler answered without asking its rule");
@@ -205,160 +154,50 @@ impl<S: Service> App<S> {
         answer
     }
 
-    /// Finds the operation that a request means, or the reply to one that means none.
-    async fn aim(&self, request: &mut Request, occasion: &mut Occasion) -> Answer<Result<Target, Reply>> {
-        let envelope = S::SHAPE.envelope;
-        let located = self.routes.locate(&request.method, &request.path, &S::SHAPE);
-        let public = matches!(&located, Some(at) if self.is_public(&at.found));
-        let caller = match public {
-            true => Arc::new(Caller::default()),
-            false if located.is_none() && S::SHAPE.name == "identity" => {
-                return Ok(Err(envelope.unknown_path(occasion)));
+    fn outside_the_table(&self, request: &Request) -> Option<Reply> {
+        match request.path.as_str() {
+            "/healthcheck" => Some(Reply::text(200, "text/plain; charset=UTF-8", "OK")),
+            "/metrics" if request.method == Method::GET => {
+                let text = self.metrics.text(&self.names());
+                Some(Reply::text(200, "application/openmetrics-text; version=1.0.0; charset=utf-8", text))
             }
-            false => self.caller(request).await?,
-        };
-        let version = match self.version(request, occasion) {
-            Ok(version) => version,
-            Err(reply) => return Ok(Err(*reply)),
-        };
-        let Some(at) = located else {
-            return Ok(Err(envelope.unknown_path(occasion)));
-        };
-        match at.found {
-            Found::Operations(indexes) => {
-                let index = self.choose(&indexes, request, version, occasion).await?;
-                let target = |index| Target { caller, version, index, names: at.names, mount: at.mount, path: at.path };
-                Ok(index.map(target))
-            }
-            Found::Missing => Err(Refusal::new(501, "", format!("{} is not implemented yet.", request.path))),
-            Found::OtherMethods(allowed) => Ok(Err(envelope.unknown_method(&allowed, occasion))),
+            _ => self.service.document(request),
         }
     }
 
-    fn is_public(&self, found: &Found) -> bool {
-        match found {
-            Found::Operations(indexes) => indexes.iter().any(|index| self.operations[*index].public),
-            Found::OtherMethods(_) => S::SHAPE.name == "identity",
-            Found::Missing => false,
-        }
-    }
-
-    /// Of the operations on one path, the one for this version and action.
-    async fn choose(
-        &self,
-        indexes: &[usize],
-        request: &mut Request,
-        version: Version,
-        occasion: &Occasion,
-    ) -> Answer<Result<usize, Reply>> {
-        let served = || indexes.iter().copied().filter(|index| self.operations[*index].serves(version));
-        let plain = served().find(|index| self.operations[*index].action.is_none());
-        if indexes.iter().all(|index| self.operations[*index].action.is_none()) {
-            return Ok(plain.ok_or_else(|| self.absent(occasion)));
-        }
-        let content = std::mem::take(&mut request.content);
-        let Some(bytes) = content.bytes(limits::JSON_BODY_BYTES).await else {
-            return Err(Refusal::new(413, "", "Request is too large."));
-        };
-        let key = action_key(&bytes)?;
-        request.content = Content::Bytes(bytes);
-        if let Some(index) = served().find(|index| self.operations[*index].action == Some(key.as_str())) {
-            return Ok(Ok(index));
-        }
-        if let Some(index) = plain {
-            return Ok(Ok(index));
-        }
-        if self.routes.missing_action(&key) {
-            return Err(Refusal::new(501, "", format!("The action {key} is not implemented yet.")));
-        }
-        match indexes.iter().any(|index| self.operations[*index].action == Some(key.as_str())) {
-            true => Ok(Err(self.absent(occasion))),
-            false => Err(Refusal::bad_request(format!("There is no such action: {key}"))),
-        }
-    }
-
-    /// The operation exists, but not at this version.
-    fn absent(&self, occasion: &Occasion) -> Reply {
-        S::SHAPE.envelope.absent(occasion)
-    }
-
-    fn version(&self, request: &Request, occasion: &mut Occasion) -> Result<Version, Box<Reply>> {
-        let Some(versions) = &S::SHAPE.versions else {
-            return Ok(Version(0, 0));
-        };
-        let envelope = S::SHAPE.envelope;
-        match versions.negotiate(&request.headers) {
-            Asked::Version(version) => {
-                occasion.version = Some(version);
-                Ok(version)
+    /// Headers that refusals of this service always carry.
+    fn finish(&self, refusal: Refusal, occasion: &Occasion) -> Refusal {
+        match refusal.status {
+            401 => {
+                let identity = match S::SHAPE.name {
+                    "identity" => None,
+                    _ => self.authenticator.public_url(),
+                };
+                let identity = identity.unwrap_or_else(|| format!("{}/v3", occasion.base_url));
+                refusal.header("www-authenticate", format!("Keystone uri=\"{identity}\""))
             }
-            Asked::OutOfRange(version) => {
-                // Upstream: placement's answer is of no version.
-                occasion.version = Some(version).filter(|_| envelope != Envelope::Placement);
-                Err(Box::new(envelope.bad_version(&version.to_string(), true, versions, occasion)))
-            }
-            Asked::Unreadable(text) => Err(Box::new(envelope.bad_version(&text, false, versions, occasion))),
+            _ => refusal,
         }
     }
 
-    async fn caller(&self, request: &mut Request) -> Answer<Arc<Caller>> {
-        if let Some(caller) = request.caller.take() {
-            return Ok(caller);
+    fn decorate(&self, mut reply: Reply, occasion: &Occasion) -> Reply {
+        reply = reply.header("x-openstack-request-id", &occasion.request_id);
+        match S::SHAPE.envelope {
+            Envelope::Compute => reply = reply.header("x-compute-request-id", &occasion.request_id),
+            Envelope::Identity => reply = reply.header("vary", "X-Auth-Token"),
+            _ => {}
         }
-        let header = |name| request.headers.get(name).and_then(|value| value.to_str().ok());
-        let Some(token) = header("x-auth-token") else {
-            return Err(Refusal::unauthorized());
+        let (Some(versions), Some(version)) = (S::SHAPE.versions, occasion.version) else {
+            return reply;
         };
-        let caller = self.authenticator.authenticate(token).await.map_err(refuse)?;
-        match header("x-service-token") {
-            None => Ok(caller),
-            Some(token) => {
-                let service = self.authenticator.authenticate(token).await.map_err(refuse)?;
-                Ok(Arc::new(Caller { service_roles: service.roles.clone(), ..Caller::clone(&caller) }))
-            }
+        reply = reply.header("openstack-api-version", &format!("{} {version}", versions.word));
+        match versions.older_header {
+            None => reply.header("vary", "openstack-api-version"),
+            Some(older) => reply
+                .header(older, &version.to_string())
+                .header("vary", "OpenStack-API-Version")
+                .another_header("vary", older_spelling(older)),
         }
-    }
-
-    fn call(&self, request: Request, target: Target, occasion: &Occasion) -> Answer<Call<S>> {
-        let operation = &self.operations[target.index];
-        let query = Query::parse(&request.query);
-        let page = match operation.listing {
-            Some(listing) => {
-                let page = crate::listing::page(listing, &query, S::SHAPE.envelope)?;
-                let limit = page.limit.or(self.service.list_limit());
-                Page { limit, ..page }
-            }
-            None => Page::default(),
-        };
-        let rule = self.rules[target.index].zip(operation.rule);
-        let reader = Reader {
-            caller: target.caller.clone(),
-            version: target.version,
-            base_url: request.base_url,
-            mount: target.mount,
-            path: target.path,
-            query: query.clone(),
-            page: page.clone(),
-            listing: operation.listing,
-            policy: self.policy.clone(),
-            envelope: S::SHAPE.envelope,
-        };
-        Ok(Call {
-            service: self.service.clone(),
-            caller: target.caller,
-            version: target.version,
-            query,
-            page,
-            headers: request.headers,
-            request_id: occasion.request_id.clone(),
-            reader: Arc::new(reader),
-            action: operation.action,
-            names: target.names,
-            content: Mutex::new(request.content),
-            rule,
-            policy: self.policy.clone(),
-            asked: Arc::new(AtomicBool::new(operation.open || operation.public)),
-        })
     }
 
     fn names(&self) -> Vec<String> {
@@ -376,32 +215,41 @@ impl<S: Service> Endpoint for App<S> {
     }
 }
 
-fn refuse(error: AuthError) -> Refusal {
-    match error {
-        AuthError::Invalid => Refusal::unauthorized(),
-        AuthError::Unreachable(why) => {
-            tracing::error!(why, "identity cannot be asked");
-            Refusal::new(503, "", "Identity cannot be asked at the moment.")
+/// Operations on one path with one method must differ in action or version, and agree on whether a token is needed.
+fn must_differ<S: Service>(operations: &[Operation<S>], group: &[usize]) {
+    let all: Vec<&Operation<S>> = group.iter().map(|index| &operations[*index]).collect();
+    for (place, one) in all.iter().enumerate() {
+        for other in &all[..place] {
+            let meet = one.since <= other.until && other.since <= one.until;
+            let same = one.action == other.action && meet;
+            assert!(!same, "two operations are {} {} {:?}", one.method, one.path, one.action);
+            assert!(one.public == other.public, "{} {} is public and is not", one.method, one.path);
         }
     }
 }
 
-fn reply_length(length: usize, status: http::StatusCode, headers: &http::HeaderMap) -> Reply {
-    let reply = Reply { status, headers: headers.clone(), content: Content::Empty };
-    reply.header("content-length", &length.to_string())
+/// A HEAD keeps the length that a GET would have had.
+fn without_body(mut reply: Reply) -> Reply {
+    let length = match std::mem::take(&mut reply.content) {
+        Content::Empty => None,
+        Content::Bytes(bytes) => Some(bytes.len() as u64),
+        Content::Chunks { length, .. } => length,
+    };
+    match length {
+        Some(length) => reply.header("content-length", &length.to_string()),
+        None => reply,
+    }
+}
+
+/// Upstream spells its own header with capitals where it names it.
+fn older_spelling(header: &'static str) -> &'static str {
+    match header {
+        "x-openstack-nova-api-version" => "X-OpenStack-Nova-API-Version",
+        other => other,
+    }
 }
 
 fn accepts_json(request: &Request) -> bool {
     let accept = request.headers.get("accept").and_then(|value| value.to_str().ok()).unwrap_or_default();
     accept.contains("application/json")
-}
-
-/// The single key of an action's body.
-fn action_key(bytes: &Bytes) -> Answer<String> {
-    let malformed = || Refusal::bad_request("Malformed request body");
-    let body: Json = serde_json::from_slice(bytes).map_err(|_| malformed())?;
-    match body.as_object() {
-        Some(map) if map.len() == 1 => Ok(map.keys().next().cloned().unwrap_or_default()),
-        _ => Err(malformed()),
-    }
 }

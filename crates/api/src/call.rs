@@ -115,7 +115,7 @@ impl<S: Service> Call<S> {
 
     /// The body as JSON; an empty body is null. The body is gone afterwards.
     pub async fn json(&mut self) -> Answer<Json> {
-        crate::input::json(self.take_content(), S::SHAPE.envelope).await
+        crate::input::json(self.take_content(), self.version, S::SHAPE.envelope).await
     }
 
     /// The body as it arrives. It is gone afterwards.

@@ -33,6 +33,8 @@ pub struct Caller {
     pub trustor_user_id: Option<String>,
     pub trustee_user_id: Option<String>,
     pub application_credential_id: Option<String>,
+    /// The only calls that the token is good for; none where roles alone decide.
+    pub access_rules: Option<Vec<AccessRule>>,
     /// Whether this token may make further credentials; false for restricted application credentials.
     pub unrestricted: bool,
     pub expires: Time,
@@ -49,6 +51,44 @@ impl Caller {
 
     pub fn has_role(&self, name: &str) -> bool {
         self.roles.iter().any(|role| role.eq_ignore_ascii_case(name))
+    }
+}
+
+/// A call that an application credential is good for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessRule {
+    /// The type of a service in the catalog: `compute`.
+    pub service: String,
+    pub method: String,
+    /// Segments may be `*`, or a name in braces, for anything; `**` is any number of them.
+    pub path: String,
+}
+
+impl AccessRule {
+    pub fn fits(&self, service: &str, method: &str, path: &str) -> bool {
+        let wanted: Vec<&str> = self.path.trim_matches('/').split('/').collect();
+        let asked: Vec<&str> = path.trim_matches('/').split('/').collect();
+        self.service == service && self.method.eq_ignore_ascii_case(method) && matches(&wanted, &asked)
+    }
+}
+
+/// Limit: two stars in one path. More of them could make one comparison take long.
+const DEEP: usize = 2;
+
+fn matches(wanted: &[&str], asked: &[&str]) -> bool {
+    let deep = wanted.iter().filter(|segment| **segment == "**").count();
+    deep <= DEEP && segments(wanted, asked)
+}
+
+fn segments(wanted: &[&str], asked: &[&str]) -> bool {
+    match (wanted.split_first(), asked.split_first()) {
+        (None, None) => true,
+        (Some((&"**", rest)), _) => (0..=asked.len()).any(|skip| segments(rest, &asked[skip..])),
+        (Some((first, rest)), Some((segment, others))) => {
+            let any = *first == "*" || (first.starts_with('{') && first.ends_with('}'));
+            (any || first == segment) && segments(rest, others)
+        }
+        _ => false,
     }
 }
 
@@ -80,5 +120,22 @@ pub trait Authenticator: Send + Sync + 'static {
     /// Where clients find identity (`http://controller:5000/v3`), for the challenge in a 401.
     fn public_url(&self) -> Option<String> {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_access_rule_allows_what_its_path_describes() {
+        let rule = |path: &str| AccessRule { service: "compute".into(), method: "GET".into(), path: path.into() };
+        let fits = |pattern: &str, path: &str| rule(pattern).fits("compute", "GET", path);
+        assert!(fits("/v2.1/servers", "/v2.1/servers"));
+        assert!(!fits("/v2.1/servers", "/v2x1/servers"));
+        assert!(fits("/v2.1/servers/*", "/v2.1/servers/a") && !fits("/v2.1/servers/*", "/v2.1/servers/a/b"));
+        assert!(fits("/v2.1/{project_id}/servers", "/v2.1/p/servers"));
+        assert!(fits("/v2.1/**", "/v2.1/servers/a/b") && !fits("/v2.1/**", "/v3/servers"));
+        assert!(!rule("/**").fits("image", "GET", "/x") && !rule("/**").fits("compute", "POST", "/x"));
     }
 }

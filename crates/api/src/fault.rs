@@ -72,12 +72,27 @@ impl Refusal {
 /// A failure below ends here: logged once with its chain, answered as 500, or as 503 when another try may succeed.
 impl From<db::Error> for Refusal {
     fn from(error: db::Error) -> Refusal {
-        failed("the database", &error)
+        match error {
+            db::Error::MarkerNotFound => Refusal::new(400, MARKER, ""),
+            db::Error::Conflict { .. } | db::Error::Unreachable { .. } => {
+                log("the database", &error);
+                Refusal::new(503, "", "The service is busy; try again.").header("retry-after", "1")
+            }
+            error => failed("the database", &error),
+        }
     }
 }
 
+/// The kind of a refusal whose words need the request: the marker is not among the rows.
+pub(crate) const MARKER: &str = "MarkerNotFound";
+
 /// Logs `error` with its causes and answers 500.
 pub fn failed(what: &str, error: &dyn std::error::Error) -> Refusal {
+    log(what, error);
+    Refusal::failure()
+}
+
+fn log(what: &str, error: &dyn std::error::Error) {
     let mut chain = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -86,7 +101,6 @@ pub fn failed(what: &str, error: &dyn std::error::Error) -> Refusal {
         cause = error.source();
     }
     tracing::error!(what, error = chain, "a request failed");
-    Refusal::failure()
 }
 
 /// Turns the database's «there is one already» into a refusal.
@@ -160,6 +174,12 @@ pub struct Occasion {
 }
 
 impl Envelope {
+    /// Whether a HEAD is answered where there is a GET.
+    pub(crate) fn head_is_get(self) -> bool {
+        // Upstream: these two know HEAD where it is spelled out, and nowhere else.
+        !matches!(self, Envelope::Network | Envelope::Placement)
+    }
+
     pub fn reply(self, refusal: &Refusal, occasion: &Occasion) -> Reply {
         let mut reply = match (self, refusal.status) {
             (Envelope::Compute | Envelope::Network | Envelope::Placement, 401) => middleware_401(),
@@ -197,11 +217,14 @@ impl Envelope {
 
     /// A known path with a method that it does not have. Compute says 404 there.
     pub fn unknown_method(self, allowed: &str, occasion: &Occasion) -> Reply {
-        let refusal = Refusal::new(405, "", "The method is not allowed for the requested URL.");
         let reply = match self {
             Envelope::Compute => return self.unknown_path(occasion),
-            Envelope::Identity => Reply::json(405, &json!({"message": refusal.message})),
-            Envelope::Network => network(&refusal.kind("HTTPMethodNotAllowed")),
+            Envelope::Identity => return flask_method(allowed, occasion),
+            Envelope::Network => {
+                let text = "The server could not comply with the request since it is either malformed or otherwise \
+                            incorrect.";
+                return network(&Refusal::new(405, "HTTPMethodNotAllowed", text));
+            }
             Envelope::Image => web_page(405, "The method is not allowed for this resource.", occasion.accepts_json),
             Envelope::Placement => {
                 placement(&Refusal::new(405, "", "The method specified is not allowed for this resource."), occasion)
@@ -237,6 +260,21 @@ impl Envelope {
         }
     }
 
+    /// The row that a page was to begin after is not there.
+    pub(crate) fn missing_marker(self, marker: &str) -> Refusal {
+        match self {
+            Envelope::Compute => Refusal::bad_request(format!("marker [{marker}] not found")),
+            Envelope::Identity => Refusal::not_found(format!("Marker {marker} could not be found.")),
+            Envelope::Network => {
+                let text = format!("Invalid input for operation: marker {marker} not found.");
+                Refusal::new(400, "InvalidInput", text)
+            }
+            Envelope::Image | Envelope::Placement => {
+                Refusal::bad_request(format!("Marker {marker} could not be found."))
+            }
+        }
+    }
+
     /// The words for a denied rule.
     pub fn denied(self, rule: &str) -> Refusal {
         match self {
@@ -257,6 +295,20 @@ impl Envelope {
 const FLASK_PAGE: &str = "<!doctype html>\n<html lang=en>\n<title>404 Not Found</title>\n<h1>Not Found</h1>\n<p>The \
     requested URL was not found on the server. If you entered the URL manually please check your spelling and try \
     again.</p>\n";
+
+/// Upstream: the web framework under identity adds what every path has, and answers OPTIONS itself.
+fn flask_method(allowed: &str, occasion: &Occasion) -> Reply {
+    let mut methods: Vec<&str> = allowed.split(", ").filter(|method| !method.is_empty()).collect();
+    if methods.contains(&"GET") && !methods.contains(&"HEAD") {
+        methods.push("HEAD");
+    }
+    methods.push("OPTIONS");
+    let reply = match occasion.method.as_str() {
+        "OPTIONS" => Reply::text(200, "text/html; charset=utf-8", ""),
+        _ => Reply::json(405, &json!({"message": "The method is not allowed for the requested URL."})),
+    };
+    reply.header("allow", &methods.join(", "))
+}
 
 /// The usual title of a status.
 pub fn title(status: u16) -> &'static str {
@@ -303,7 +355,7 @@ fn compute(refusal: &Refusal) -> Reply {
     extend(&mut fault, &refusal.extra);
     let mut body = json!({});
     body[kind] = fault;
-    Reply::json(refusal.status, &body)
+    Reply::json(refusal.status, &body).header("content-type", "application/json; charset=UTF-8")
 }
 
 fn identity(refusal: &Refusal) -> Reply {

@@ -1,6 +1,7 @@
 //! What a handler takes beside the call: nothing, names from the path, a body.
 
 use base::Json;
+use bytes::Bytes;
 
 use crate::call::Call;
 use crate::fault::{Answer, Envelope, Refusal};
@@ -126,23 +127,43 @@ impl<S: Service, A: Input<S>, B: Input<S>> Input<S> for (A, B) {
     }
 }
 
-/// Reads a body as JSON; an empty one is null. Duplicate keys: the last one wins, as in Python.
-pub(crate) async fn json(content: Content, envelope: Envelope) -> Answer<Json> {
-    let Some(bytes) = content.bytes(limits::JSON_BODY_BYTES).await else {
-        return Err(Refusal::new(413, "", "Request is too large."));
-    };
+/// The whole of a JSON body, before anybody reads it.
+pub(crate) async fn whole(content: Content) -> Answer<Bytes> {
+    match tokio::time::timeout(limits::JSON_BODY_TIME, content.bytes(limits::JSON_BODY_BYTES)).await {
+        Ok(Some(bytes)) => Ok(bytes),
+        Ok(None) => Err(Refusal::new(413, "", "Request is too large.")),
+        Err(_) => Err(Refusal::new(408, "", "The body took too long to come.")),
+    }
+}
+
+/// Reads a body as JSON; an empty one is null. Duplicate keys: the last one wins, as in Python. The JSON library
+/// refuses what is nested deeper than 128 levels.
+pub(crate) async fn json(content: Content, version: Version, envelope: Envelope) -> Answer<Json> {
+    let bytes = whole(content).await?;
     if bytes.is_empty() {
         return Ok(Json::Null);
     }
+    let body = parsed(&bytes, envelope)?;
+    // Few bodies have the escape, so few are searched.
+    if bytes.windows(6).any(|six| six == b"\\u0000")
+        && let Some(problem) = crate::wire::nul_in(&body, &mut At::top(version))
+    {
+        return Err(problem.refusal(envelope));
+    }
+    Ok(body)
+}
+
+fn parsed(bytes: &[u8], envelope: Envelope) -> Answer<Json> {
     let words = match envelope {
         Envelope::Image => "Malformed JSON in request body.",
+        Envelope::Network => "Body contains invalid data",
         Envelope::Identity => {
             "Expecting to find valid JSON in request body. The server could not comply with the request since it is \
              either malformed or otherwise incorrect. The client is assumed to be in error."
         }
         _ => "Malformed request body",
     };
-    serde_json::from_slice(&bytes).map_err(|error| match envelope {
+    serde_json::from_slice(bytes).map_err(|error| match envelope {
         Envelope::Placement => Refusal::bad_request(format!("Malformed JSON: {error}")),
         _ => Refusal::bad_request(words),
     })

@@ -4,7 +4,7 @@
 //! quotas, words refusals, and measures.
 //!
 //! - [`operation`] the table: `get("/servers/{id}", show).rule("…")`
-//! - [`app`], [`routes`] from a request to its operation; [`server`], [`client`], [`front`] the sockets
+//! - [`app`], `routes` from a request to its operation; [`server`], [`client`], [`front`] the sockets; [`trace`] its id
 //! - [`call`], [`input`], [`view`], [`permit`] what a handler gets and gives
 //! - [`wire`] bodies; [`listing`] queries; [`quota`] limits of projects; [`fault`] refusals
 //! - [`caller`], [`policy`] who asks and what they may
@@ -28,6 +28,7 @@ pub mod policy;
 pub mod quota;
 mod routes;
 pub mod server;
+pub mod trace;
 pub mod version;
 pub mod view;
 pub mod wire;
@@ -35,7 +36,7 @@ pub mod wire;
 pub use app::App;
 pub use base::{Json, json};
 pub use call::Call;
-pub use caller::{AuthError, Authenticator, Caller, Secret};
+pub use caller::{AccessRule, AuthError, Authenticator, Caller, Secret};
 pub use fault::{Answer, Envelope, OrConflict, Refusal, failed};
 pub use input::{Action, AnyBody, Body, Input, NoInput, Path, Upload};
 pub use listing::Listing;

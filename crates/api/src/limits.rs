@@ -14,8 +14,16 @@ pub const HEADER_BYTES: usize = 128 << 10;
 pub const HEADERS: usize = 128;
 /// Limit: rows of a page when the client names none; upstream's default for most services.
 pub const PAGE: u32 = 1000;
-/// Limit: how long a client may take to send its headers.
+/// Limit: parameters of a query; the longest URI has room for 1 600 filters by id.
+pub const QUERY_PAIRS: usize = 4096;
+/// Limit: how long a client may take to send its headers, and a connection may stay without a request.
 pub const HEADER_TIME: Duration = Duration::from_secs(30);
+/// Limit: how long a client may take to send a JSON body.
+pub const JSON_BODY_TIME: Duration = Duration::from_secs(60);
+/// Limit: the longest pause inside of a body that is sent to us.
+pub const READ_PAUSE: Duration = Duration::from_secs(60);
+/// Limit: how long a client may take nothing of what is sent to it.
+pub const WRITE_PAUSE: Duration = Duration::from_secs(60);
 /// Limit: how long requests in progress may take once the process is told to stop.
 pub const DRAIN_TIME: Duration = Duration::from_secs(10);
 /// Limit: connections of one listener.

@@ -1,11 +1,12 @@
 //! Paging, sorting and filtering: what a listing allows, and what a request's query asks for.
 
-use db::Value;
-use db::{Filter, Order, Page, Test};
+use base::Json;
+use db::{Filter, Order, Page, Test, Value};
 
 use crate::fault::{Answer, Envelope, Refusal};
 use crate::limits;
 use crate::message::Query;
+use crate::wire::rule::python;
 
 /// What a client may sort and filter a collection by. Names are those of the API; `"wire=column"` where they differ.
 #[derive(Debug, Clone, Copy)]
@@ -120,8 +121,12 @@ fn limit(query: &Query, envelope: Envelope) -> Answer<Option<u32>> {
 fn bad_limit(envelope: Envelope, text: &str, wanted: &str) -> Refusal {
     match envelope {
         Envelope::Network => {
-            let text = format!("Invalid input for operation: limit must be an integer 0 or greater and not '{text}'.");
+            let text = format!("Bad limit request: Limit must be an integer 0 or greater and not '{text}'.");
             Refusal::new(400, "BadRequest", text)
+        }
+        Envelope::Compute => {
+            let words = format!("{} does not match '^[0-9]*$'", python(&Json::from(text)));
+            Refusal::bad_request(format!("Invalid input for query parameters limit. Value: {text}. {words}"))
         }
         _ => Refusal::bad_request(format!("limit param must be {wanted}")),
     }
@@ -136,7 +141,7 @@ fn sorts(listing: &Listing, query: &Query, envelope: Envelope) -> Answer<Vec<(St
     }
     let dirs: Vec<&str> = query.all("sort_dir").flat_map(|text| text.split(',')).collect();
     for (index, key) in query.all("sort_key").flat_map(|text| text.split(',')).enumerate() {
-        let dir = dirs.get(index).or(dirs.last()).copied().unwrap_or_default();
+        let dir = dirs.get(index).or(dirs.first()).copied().unwrap_or_default();
         asked.push((key.trim().to_string(), dir.trim().to_string()));
     }
     if let ([], [dir, ..]) = (asked.as_slice(), dirs.as_slice()) {
@@ -150,23 +155,27 @@ fn sorts(listing: &Listing, query: &Query, envelope: Envelope) -> Answer<Vec<(St
         let Some((_, column)) = allowed else {
             return Err(bad_sort(envelope, &key));
         };
-        sort.push((column.to_string(), order(&dir, envelope)?));
+        sort.push((column.to_string(), order(&dir, listing, envelope)?));
     }
     Ok(sort)
 }
 
-fn order(dir: &str, envelope: Envelope) -> Answer<Order> {
-    match (dir, envelope) {
-        ("asc", _) | ("", Envelope::Network | Envelope::Identity | Envelope::Placement) => Ok(Order::Asc),
-        ("desc" | "", _) => Ok(Order::Desc),
-        (other, _) => Err(Refusal::bad_request(format!("Invalid sort direction: {other}"))),
+/// A key without a direction goes in that of the listing's own order.
+fn order(dir: &str, listing: &Listing, envelope: Envelope) -> Answer<Order> {
+    match (dir, envelope, listing.order.first()) {
+        ("asc", ..) => Ok(Order::Asc),
+        ("desc", ..) => Ok(Order::Desc),
+        ("", _, Some((_, own))) => Ok(*own),
+        ("", Envelope::Network | Envelope::Identity | Envelope::Placement, None) => Ok(Order::Asc),
+        ("", _, None) => Ok(Order::Desc),
+        (other, ..) => Err(Refusal::bad_request(format!("Invalid sort direction: {other}"))),
     }
 }
 
 fn bad_sort(envelope: Envelope, key: &str) -> Refusal {
     match envelope {
         Envelope::Network => {
-            Refusal::bad_request(format!("[u\"'{key}' is not in the list of attributes that can be sorted by\"]"))
+            Refusal::bad_request(format!("['{key}'] is invalid attribute for sort_keys"))
         }
         _ => Refusal::bad_request(format!("Sort key supplied is invalid: {key}")),
     }
@@ -177,9 +186,11 @@ fn filters(listing: &Listing, query: &Query, envelope: Envelope) -> Answer<Vec<F
     for filterable in listing.filter {
         let column = filterable.column().to_string();
         let mut texts: Vec<&str> = query.all(filterable.name).collect();
-        // Only network means «any of these» by a repeated filter.
-        if envelope != Envelope::Network && texts.len() > 1 {
-            texts.drain(..texts.len() - 1);
+        // Only network means «any of these» by a repeated filter; upstream's others take the last, identity the first.
+        match envelope {
+            Envelope::Network => {}
+            Envelope::Identity => texts.truncate(1),
+            _ => texts.drain(..texts.len().saturating_sub(1)).for_each(drop),
         }
         if !texts.is_empty() {
             let values: Option<Vec<Value>> = texts.iter().map(|text| filterable.value(text)).collect();
@@ -243,7 +254,8 @@ mod tests {
     #[test]
     fn what_is_not_allowed_is_refused() {
         let refused = |text: &str| page(&SERVERS, &Query::parse(text), Envelope::Compute).unwrap_err().message;
-        assert_eq!(refused("limit=-1"), "limit param must be positive");
+        let words = "Invalid input for query parameters limit. Value: -1. '-1' does not match '^[0-9]*$'";
+        assert_eq!(refused("limit=-1"), words);
         assert_eq!(refused("sort_key=password"), "Sort key supplied is invalid: password");
         assert_eq!(refused("sort_key=name&sort_dir=up"), "Invalid sort direction: up");
         assert!(refused("enabled=perhaps").contains("perhaps"));

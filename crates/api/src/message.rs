@@ -15,6 +15,9 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// Chunks of a body as they arrive. An error means that the sender went away.
 pub type Chunks = Pin<Box<dyn Stream<Item = std::io::Result<Bytes>> + Send>>;
 
+/// Limit: memory set aside for a body that has not come yet.
+const RESERVED: usize = 64 << 10;
+
 /// The body of a request or of a reply.
 #[derive(Default)]
 pub enum Content {
@@ -35,8 +38,10 @@ impl Content {
             Content::Empty => Some(Bytes::new()),
             Content::Bytes(bytes) => (bytes.len() <= limit).then_some(bytes),
             Content::Chunks { length, .. } if length.is_some_and(|length| length > limit as u64) => None,
-            Content::Chunks { mut chunks, .. } => {
-                let mut whole = Vec::new();
+            Content::Chunks { mut chunks, length } => {
+                // The sender's word is no reason to set much memory aside.
+                let expected = length.map_or(0, |length| usize::try_from(length).unwrap_or(limit));
+                let mut whole = Vec::with_capacity(expected.min(RESERVED));
                 while let Some(chunk) = chunks.next().await {
                     whole.extend_from_slice(&chunk.ok()?);
                     if whole.len() > limit {
@@ -131,6 +136,14 @@ impl Reply {
         }
         self
     }
+
+    /// Adds a header beside those of the same name.
+    pub fn another_header(mut self, name: &'static str, value: &str) -> Reply {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.append(name, value);
+        }
+        self
+    }
 }
 
 /// Something that answers requests: a service in this process, or one behind a socket.
@@ -192,14 +205,20 @@ pub fn decode(text: &str) -> String {
 
 /// Percent-encodes everything but unreserved characters.
 pub fn encode(text: &str) -> String {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
     let mut coded = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => coded.push(byte as char),
-            _ => coded.push_str(&format!("%{byte:02X}")),
+            _ => coded.extend(['%', HEX[usize::from(byte >> 4)] as char, HEX[usize::from(byte & 15)] as char]),
         }
     }
     coded
+}
+
+/// The same as a form does it, for a query: a space becomes a plus.
+pub fn encode_form(text: &str) -> String {
+    encode(text).replace("%20", "+")
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Quotas, derived from rows: nothing is a counter, so nothing can drift.
 
-use db::{Tx, sql};
+use db::{Tx, record, sql};
 
 use crate::fault::{Answer, Refusal};
 
@@ -30,11 +30,21 @@ pub struct OverQuota {
     pub limit: i64,
 }
 
+record! {
+    struct Lock in "quota_locks" {
+        project_id: String,
+        taken: i64,
+    }
+}
+
 /// Locks the project's quotas for the rest of the transaction, so that two requests never both take the last place.
+///
+/// Invariant: this is among the first things that a transaction does; locks taken in another order meet in deadlock.
 pub async fn lock(tx: &mut Tx, project: &str) -> Result<(), db::Error> {
     let take = sql("UPDATE quota_locks SET taken = taken + 1 WHERE project_id = ?").bind(project);
     if tx.run(take).await? == 0 {
-        tx.run(sql("INSERT INTO quota_locks (project_id, taken) VALUES (?, 1)").bind(project)).await?;
+        // Others may be adding the row just now: who comes second waits, and then holds it as if it had been there.
+        tx.upsert(&Lock { project_id: project.to_string(), taken: 1 }, &["project_id"]).await?;
     }
     Ok(())
 }

@@ -11,34 +11,40 @@ use crate::operation::Shape;
 /// The paths of one service. Operations that are known but not there yet are kept beside the others.
 #[derive(Default)]
 pub(crate) struct Routes {
-    /// By normalised path: per method, the operations on it.
+    /// By normalised path: the place in `slots`.
     router: Router<usize>,
     slots: Vec<Slot>,
-    missing_actions: BTreeSet<String>,
 }
 
+/// One path and what is on it.
 #[derive(Default)]
-struct Slot {
+pub(crate) struct Slot {
     path: String,
     methods: BTreeMap<String, Vec<usize>>,
     missing: BTreeSet<String>,
+    missing_actions: BTreeSet<String>,
 }
 
-pub(crate) enum Found {
-    Operations(Vec<usize>),
+pub(crate) enum Found<'a> {
+    Operations(&'a [usize]),
     /// Known, and answers 501.
     Missing,
     /// The path is there, the method is not: what is, for `Allow`.
     OtherMethods(String),
 }
 
-pub(crate) struct Located {
-    pub found: Found,
+pub(crate) struct Located<'a> {
+    pub found: Found<'a>,
+    pub slot: &'a Slot,
     /// The values of the names in the path, in order, decoded.
     pub names: Vec<String>,
     /// The mount, with the project where the path has one.
     pub mount: String,
     pub path: String,
+    /// The project between the mount and the path.
+    pub project: Option<String>,
+    /// Found below another mount than the first: an older version of the API, which knows no microversions.
+    pub older: bool,
 }
 
 impl Routes {
@@ -54,19 +60,17 @@ impl Routes {
             let below = mounts.iter().find_map(|mount| path.strip_prefix(mount)).unwrap_or(path);
             let below = below.split('?').next().unwrap_or(below);
             let below = below.strip_prefix("/{project_id}").unwrap_or(below);
+            let slot = self.slot(below);
             match words.next().filter(|word| !word.chars().all(|c| c.is_ascii_digit()) && *word != "-") {
-                Some(action) => {
-                    self.missing_actions.insert(action.to_string());
-                }
-                None => {
-                    self.slot(below).missing.insert(method.to_string());
-                }
-            }
+                Some(action) => slot.missing_actions.insert(action.to_string()),
+                None => slot.missing.insert(method.to_string()),
+            };
         }
     }
 
-    pub(crate) fn missing_action(&self, key: &str) -> bool {
-        self.missing_actions.contains(key)
+    /// Every group of operations on the same path with the same method.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = &[usize]> {
+        self.slots.iter().flat_map(|slot| slot.methods.values().map(Vec::as_slice))
     }
 
     /// Paths that differ only in the words inside braces are the same path.
@@ -84,33 +88,53 @@ impl Routes {
         &mut self.slots[index]
     }
 
-    pub(crate) fn locate(&self, method: &Method, path: &str, shape: &Shape) -> Option<Located> {
-        let mount = shape
-            .mounts
-            .iter()
-            .find(|mount| path.strip_prefix(**mount).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))?;
+    pub(crate) fn locate(&self, method: &Method, path: &str, shape: &Shape) -> Option<Located<'_>> {
+        let is_below = |mount: &&str| path.strip_prefix(*mount).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let place = shape.mounts.iter().position(is_below)?;
+        let mount = shape.mounts[place];
         let below = path[mount.len()..].trim_end_matches('/');
         let below = if below.is_empty() { "/" } else { below };
-        if let Some((project, rest)) = project_and_rest(below).filter(|_| shape.project_in_path) {
+        let head_is_get = shape.envelope.head_is_get();
+        if let Some((project, rest)) = project_and_rest(below).filter(|_| shape.project_in_path)
+            && let Some(located) = self.locate_below(method, rest, head_is_get)
+        {
             let mount = format!("{mount}/{project}");
-            if let Some(located) = self.locate_below(method, rest, mount) {
-                return Some(located);
-            }
+            return Some(Located { mount, project: Some(project.to_string()), older: place > 0, ..located });
         }
-        self.locate_below(method, below, mount.to_string())
+        let located = self.locate_below(method, below, head_is_get)?;
+        Some(Located { mount: mount.to_string(), older: place > 0, ..located })
     }
 
-    fn locate_below(&self, method: &Method, path: &str, mount: String) -> Option<Located> {
+    fn locate_below(&self, method: &Method, path: &str, head_is_get: bool) -> Option<Located<'_>> {
         let matched = self.router.at(path).ok()?;
         let slot = &self.slots[*matched.value];
         let names = matched.params.iter().map(|(_, value)| decode(value)).collect();
-        let of = |name: &str| slot.methods.get(name).cloned();
-        let found = match of(method.as_str()).or_else(|| of("GET").filter(|_| method == Method::HEAD)) {
-            Some(indexes) => Found::Operations(indexes),
-            None if slot.missing.contains(method.as_str()) => Found::Missing,
-            None => Found::OtherMethods(slot.methods.keys().cloned().collect::<Vec<_>>().join(", ")),
-        };
-        Some(Located { found, names, mount, path: path.to_string() })
+        let found = slot.on(method.as_str()).or_else(|| match head_is_get && method == Method::HEAD {
+            true => slot.on("GET"),
+            false => None,
+        });
+        let found = found.unwrap_or_else(|| Found::OtherMethods(slot.allowed()));
+        let (mount, path) = (String::new(), path.to_string());
+        Some(Located { found, slot, names, mount, path, project: None, older: false })
+    }
+}
+
+impl Slot {
+    pub(crate) fn lacks_action(&self, key: &str) -> bool {
+        self.missing_actions.contains(key)
+    }
+
+    fn on(&self, method: &str) -> Option<Found<'_>> {
+        let missing = self.missing.contains(method) || (method == "POST" && !self.missing_actions.is_empty());
+        match self.methods.get(method) {
+            Some(indexes) => Some(Found::Operations(indexes)),
+            None => missing.then_some(Found::Missing),
+        }
+    }
+
+    fn allowed(&self) -> String {
+        let methods: BTreeSet<&String> = self.methods.keys().chain(&self.missing).collect();
+        methods.into_iter().map(String::as_str).collect::<Vec<_>>().join(", ")
     }
 }
 

@@ -1,26 +1,32 @@
 //! The socket side: HTTP/1.1 connections in front of an [`Endpoint`].
 
+mod patient;
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::limits;
 use crate::message::{Chunks, Content, Endpoint, HeaderMap, Reply, Request};
+use patient::Patient;
 
 /// Answers connections of `listener` until `stop` turns true, then lets requests in progress finish within
 /// [`limits::DRAIN_TIME`].
+///
+/// A request whose client has gone away is carried out to its end: a handler is never cut off between two awaits.
 pub async fn serve(listener: TcpListener, endpoint: Arc<dyn Endpoint>, mut stop: watch::Receiver<bool>) {
     let places = Arc::new(Semaphore::new(limits::CONNECTIONS));
     let mut connections = JoinSet::new();
@@ -37,11 +43,8 @@ pub async fn serve(listener: TcpListener, endpoint: Arc<dyn Endpoint>, mut stop:
         match accepted {
             Ok((stream, peer)) => {
                 let _ = stream.set_nodelay(true);
-                let (endpoint, stop) = (endpoint.clone(), stop.clone());
-                connections.spawn(async move {
-                    connection(stream, peer, endpoint, stop).await;
-                    drop(place);
-                });
+                let room = Room { endpoint: endpoint.clone(), place: Arc::new(place) };
+                connections.spawn(connection(stream, peer, room, stop.clone()));
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -50,22 +53,26 @@ pub async fn serve(listener: TcpListener, endpoint: Arc<dyn Endpoint>, mut stop:
         }
     }
     drop(listener);
-    let drained = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(limits::DRAIN_TIME, drained).await.is_err() {
+    // A place is free again when its connection is closed and its last request has been carried out.
+    let everybody = u32::try_from(limits::CONNECTIONS).expect("the limit is small");
+    if tokio::time::timeout(limits::DRAIN_TIME, places.acquire_many(everybody)).await.is_err() {
         tracing::warn!("requests were still in progress when the time to finish them ran out");
     }
 }
 
-async fn connection(
-    stream: tokio::net::TcpStream,
-    peer: SocketAddr,
+/// What the requests of one connection have in common.
+#[derive(Clone)]
+struct Room {
     endpoint: Arc<dyn Endpoint>,
-    mut stop: watch::Receiver<bool>,
-) {
-    let local = stream.local_addr().map(|address| address.to_string()).unwrap_or_default();
+    /// Held until the connection and every request of it are done.
+    place: Arc<OwnedSemaphorePermit>,
+}
+
+async fn connection(stream: TcpStream, peer: SocketAddr, room: Room, mut stop: watch::Receiver<bool>) {
+    let local: Arc<str> = stream.local_addr().map(|address| address.to_string()).unwrap_or_default().into();
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let (endpoint, local) = (endpoint.clone(), local.clone());
-        async move { Ok::<_, Infallible>(answer(request, &*endpoint, &local).await) }
+        let (room, local) = (room.clone(), local.clone());
+        async move { Ok::<_, Infallible>(answer(request, room, &local).await) }
     });
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new())
@@ -73,7 +80,7 @@ async fn connection(
         .max_headers(limits::HEADERS)
         .max_buf_size(limits::HEADER_BYTES)
         .half_close(true);
-    let connection = http.serve_connection(TokioIo::new(stream), service);
+    let connection = http.serve_connection(TokioIo::new(Patient::new(stream)), service);
     tokio::pin!(connection);
     let mut stopping = false;
     loop {
@@ -92,7 +99,7 @@ async fn connection(
     }
 }
 
-async fn answer(request: hyper::Request<Incoming>, endpoint: &dyn Endpoint, local: &str) -> hyper::Response<Outgoing> {
+async fn answer(request: hyper::Request<Incoming>, room: Room, local: &str) -> hyper::Response<Outgoing> {
     let (parts, body) = request.into_parts();
     if parts.uri.path_and_query().is_some_and(|target| target.as_str().len() > limits::URI_BYTES) {
         return outgoing(Reply::new(414));
@@ -112,7 +119,13 @@ async fn answer(request: hyper::Request<Incoming>, endpoint: &dyn Endpoint, loca
         caller: None,
         base_url,
     };
-    outgoing(endpoint.call(request).await)
+    let work = tokio::spawn(async move {
+        let reply = room.endpoint.call(request).await;
+        drop(room.place);
+        reply
+    });
+    // Endpoints answer panics by themselves; this is for what is no service of ours.
+    outgoing(work.await.unwrap_or_else(|_| Reply::new(500)))
 }
 
 /// What the client thinks it talks to. A proxy in front says so.
@@ -121,7 +134,8 @@ fn base_url(headers: &HeaderMap, local: &str) -> String {
     let first = |text: &str| text.split(',').next().unwrap_or_default().trim().to_string();
     let scheme = header("x-forwarded-proto").map(first).filter(|scheme| scheme == "https");
     let host = header("x-forwarded-host").or(header("host")).map(first).filter(|host| is_host(host));
-    let prefix = header("x-forwarded-prefix").map(|prefix| prefix.trim_end_matches('/')).unwrap_or_default();
+    let prefix = header("x-forwarded-prefix").filter(|prefix| is_prefix(prefix));
+    let prefix = prefix.map(|prefix| prefix.trim_end_matches('/')).unwrap_or_default();
     format!("{}://{}{prefix}", scheme.unwrap_or_else(|| "http".into()), host.unwrap_or_else(|| local.to_string()))
 }
 
@@ -131,9 +145,28 @@ fn is_host(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'[' | b']' | b'_'))
 }
 
+fn is_prefix(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'.' | b'-' | b'_' | b'~');
+    text.len() <= 260 && text.starts_with('/') && !text.starts_with("//") && text.bytes().all(plain)
+}
+
 fn incoming(body: Incoming) -> Chunks {
-    let data = body.into_data_stream();
-    Box::pin(data.map(|chunk| chunk.map_err(std::io::Error::other)))
+    Box::pin(unpaused(body.into_data_stream().map(|chunk| chunk.map_err(std::io::Error::other)), limits::READ_PAUSE))
+}
+
+/// The same chunks; a pause that is too long ends them with an error.
+pub(crate) fn unpaused<S>(chunks: S, pause: Duration) -> impl Stream<Item = std::io::Result<Bytes>> + Send
+where
+    S: Stream<Item = std::io::Result<Bytes>> + Send + Unpin,
+{
+    futures_util::stream::unfold(Some(chunks), move |chunks| async move {
+        let mut chunks = chunks?;
+        match tokio::time::timeout(pause, chunks.next()).await {
+            Ok(None) => None,
+            Ok(Some(chunk)) => Some((chunk, Some(chunks))),
+            Err(_) => Some((Err(std::io::ErrorKind::TimedOut.into()), None)),
+        }
+    })
 }
 
 fn outgoing(reply: Reply) -> hyper::Response<Outgoing> {
@@ -184,5 +217,30 @@ impl Body for Outgoing {
             Out::Chunks { left: Some(left), .. } => SizeHint::with_exact(*left),
             Out::Chunks { left: None, .. } => SizeHint::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_do_not_carry_what_a_client_smuggles_in() {
+        let url = |pairs: &[(&'static str, &str)]| {
+            let mut headers = HeaderMap::new();
+            pairs.iter().for_each(|(name, value)| {
+                headers.insert(*name, value.parse().unwrap());
+            });
+            base_url(&headers, "10.0.0.1:8774")
+        };
+        assert_eq!(url(&[]), "http://10.0.0.1:8774");
+        assert_eq!(url(&[("host", "controller:8774")]), "http://controller:8774");
+        assert_eq!(url(&[("host", "evil/<script>")]), "http://10.0.0.1:8774");
+        let proxied = [("host", "inside"), ("x-forwarded-host", "cloud.example, inside"), ("x-forwarded-proto", "https")];
+        assert_eq!(url(&proxied), "https://cloud.example");
+        assert_eq!(url(&[("host", "c"), ("x-forwarded-prefix", "/compute/")]), "http://c/compute");
+        assert_eq!(url(&[("host", "c"), ("x-forwarded-prefix", "//evil")]), "http://c");
+        assert_eq!(url(&[("host", "c"), ("x-forwarded-prefix", "/a\"b")]), "http://c");
+        assert_eq!(url(&[("host", "c"), ("x-forwarded-proto", "javascript")]), "http://c");
     }
 }

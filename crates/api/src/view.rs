@@ -1,5 +1,6 @@
 //! What a client gets to see: one function per resource, and the answers that carry it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base::{Json, json};
@@ -9,7 +10,7 @@ use serde_json::Map;
 use crate::caller::Caller;
 use crate::fault::Envelope;
 use crate::listing::Listing;
-use crate::message::{Query, Reply, encode};
+use crate::message::{Query, Reply, encode_form};
 use crate::permit::{Own, Permitted};
 use crate::policy::{Policy, Target};
 use crate::version::Version;
@@ -41,6 +42,8 @@ pub struct Reader {
     /// The path of the request below the mount.
     pub path: String,
     pub query: Query,
+    /// The query as it came.
+    pub(crate) raw_query: String,
     pub page: Page,
     pub listing: Option<&'static Listing>,
     pub(crate) policy: Arc<Policy>,
@@ -72,14 +75,18 @@ impl Reader {
         self.may(rule, &Own(&self.caller))
     }
 
-    /// The request's own URL with `changes` to its query, for links to other pages.
-    fn page_link(&self, drop: &[&str], changes: &[(&str, &str)]) -> String {
-        let kept = self.query.0.iter().filter(|(name, _)| !drop.contains(&name.as_str()));
-        let kept = kept.map(|(name, value)| (name.as_str(), value.as_str()));
-        let pairs = kept.chain(changes.iter().copied());
-        let text: Vec<String> = pairs.map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
+    /// The request's own path with this query.
+    fn page_link<'a>(&self, pairs: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+        let text: Vec<String> =
+            pairs.map(|(name, value)| format!("{}={}", encode_form(name), encode_form(value))).collect();
         let mark = if text.is_empty() { "" } else { "?" };
         format!("{}{mark}{}", self.link(&self.path), text.join("&"))
+    }
+
+    /// The query without the names in `drop`.
+    fn query_without<'a>(&'a self, drop: &'a [&str]) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let pairs = self.query.0.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        pairs.filter(|(name, _)| !drop.contains(name))
     }
 }
 
@@ -188,32 +195,42 @@ impl<T: View + Send> Output for Listed<T> {
 /// The body of a list with its page links, for handlers that put it together themselves.
 pub fn listed(many: &str, items: Vec<Json>, to: &Reader) -> Json {
     let key = to.listing.map_or("id", Listing::marker_key);
-    let marker = |item: Option<&Json>| {
-        let value = item.and_then(|item| item.get(key).or_else(|| item.as_object()?.values().next()?.get(key)));
-        value.and_then(Json::as_str).map(String::from)
-    };
     let full = to.page.limit.is_some_and(|limit| limit > 0 && items.len() >= limit as usize);
-    let (first, last) = (marker(items.first()), marker(items.last()));
+    let (first, last) = (marker(items.first(), key), marker(items.last(), key));
 
     let mut body = Map::new();
     body.insert(many.to_string(), Json::Array(items));
     match to.envelope {
-        Envelope::Compute => compute_links(many, full.then_some(last).flatten(), to, &mut body),
-        Envelope::Network if to.query.has("limit") => network_links(many, full, first, last, to, &mut body),
-        Envelope::Identity => identity_links(full.then_some(last).flatten(), to, &mut body),
-        Envelope::Image => image_links(full.then_some(last).flatten(), to, &mut body),
-        Envelope::Network | Envelope::Placement => {}
+        Envelope::Compute => compute_links(many, last.filter(|_| full), to, &mut body),
+        Envelope::Network => network_links(many, full, first, last, to, &mut body),
+        Envelope::Identity => identity_links(last.filter(|_| full), to, &mut body),
+        Envelope::Image => image_links(last.filter(|_| full), to, &mut body),
+        Envelope::Placement => {}
     }
     Json::Object(body)
 }
 
+/// What a page is continued after: the item's key, also where the item is wrapped once more.
+fn marker(item: Option<&Json>, key: &str) -> Option<String> {
+    let item = item?;
+    match item.get(key).or_else(|| item.as_object()?.values().next()?.get(key))? {
+        Json::String(text) => Some(text.clone()),
+        Json::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// Upstream: the parameters are sorted, and of those given more than once the last one stays.
 fn compute_links(many: &str, next: Option<String>, to: &Reader, body: &mut Map<String, Json>) {
     if let Some(last) = next {
-        let href = to.page_link(&["marker"], &[("marker", &last)]);
+        let mut pairs: BTreeMap<&str, &str> = to.query_without(&[]).collect();
+        pairs.insert("marker", &last);
+        let href = to.page_link(pairs.into_iter());
         body.insert(format!("{many}_links"), json!([{"rel": "next", "href": href}]));
     }
 }
 
+/// Upstream: the first page has a link to one before it, too.
 fn network_links(
     many: &str,
     full: bool,
@@ -222,35 +239,46 @@ fn network_links(
     to: &Reader,
     body: &mut Map<String, Json>,
 ) {
+    if to.page.limit.is_none() || !to.query.has("limit") {
+        return;
+    }
+    let link = |marker: Option<&str>, reverse: Option<&str>| {
+        let marker = marker.map(|marker| ("marker", marker));
+        let reverse = reverse.map(|flag| ("page_reverse", flag));
+        let pairs: Vec<_> = to.query_without(&["marker", "page_reverse"]).chain(marker).chain(reverse).collect();
+        to.page_link(pairs.into_iter())
+    };
     let mut links = Vec::new();
-    let drop = ["marker", "page_reverse"];
-    if let (Some(last), true) = (last, full || to.page.reverse) {
-        links.push(json!({"rel": "next", "href": to.page_link(&drop, &[("marker", &last)])}));
+    if full || to.page.reverse {
+        links.push(json!({"rel": "next", "href": link(last.as_deref(), None)}));
     }
-    if let (Some(first), true) = (first, to.page.marker.is_some() && (full || !to.page.reverse)) {
-        let href = to.page_link(&drop, &[("marker", &first), ("page_reverse", "True")]);
-        links.push(json!({"rel": "previous", "href": href}));
+    if full || !to.page.reverse {
+        links.push(json!({"rel": "previous", "href": link(first.as_deref(), Some("True"))}));
     }
-    if !links.is_empty() {
-        body.insert(format!("{many}_links"), Json::Array(links));
-    }
+    body.insert(format!("{many}_links"), Json::Array(links));
 }
 
 fn identity_links(next: Option<String>, to: &Reader, body: &mut Map<String, Json>) {
-    let this = to.page_link(&[], &[]);
+    let mark = if to.raw_query.is_empty() { "" } else { "?" };
+    let this = format!("{}{mark}{}", to.link(&to.path), to.raw_query);
     // Upstream: where the service cut the list, not the client, that is said, and no link is given.
     if next.is_some() && !to.query.has("limit") {
         body.insert("truncated".into(), json!(true));
     }
-    let next = next.filter(|_| to.query.has("limit")).map(|last| to.page_link(&["marker"], &[("marker", &last)]));
+    let next = next.filter(|_| to.query.has("limit")).map(|last| {
+        let marker = std::iter::once(("marker", last.as_str()));
+        to.page_link(to.query_without(&["marker"]).chain(marker))
+    });
     body.insert("links".into(), json!({"self": this, "next": next, "previous": null}));
 }
 
 /// Upstream: image's links are paths without scheme and host.
 fn image_links(next: Option<String>, to: &Reader, body: &mut Map<String, Json>) {
     let local = |link: String| link.replacen(&to.base_url, "", 1);
-    body.insert("first".into(), json!(local(to.page_link(&["marker"], &[]))));
+    let kept = || to.query_without(&["marker"]);
+    body.insert("first".into(), json!(local(to.page_link(kept()))));
     if let Some(last) = next {
-        body.insert("next".into(), json!(local(to.page_link(&["marker"], &[("marker", &last)]))));
+        let marker = std::iter::once(("marker", last.as_str()));
+        body.insert("next".into(), json!(local(to.page_link(kept().chain(marker)))));
     }
 }

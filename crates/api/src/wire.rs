@@ -68,6 +68,27 @@ impl Problem {
     }
 }
 
+/// The first text in `value` that holds a NUL, which not every database can keep.
+pub(crate) fn nul_in(value: &Json, at: &mut At) -> Option<Problem> {
+    match value {
+        Json::String(text) if text.contains('\0') => {
+            Some(at.problem(value, format!("{} does not match '^[^\\\\x00]*$'", rule::python(value))))
+        }
+        Json::Array(items) => {
+            let mut numbered = items.iter().enumerate();
+            numbered.find_map(|(index, item)| at.inside(&index.to_string(), |at| nul_in(item, at).map_or(Ok(()), Err)).err())
+        }
+        Json::Object(map) => map.iter().find_map(|(key, item)| match key.contains('\0') {
+            true => {
+                let message = format!("Additional properties are not allowed ('{key}' was unexpected)");
+                Some(at.problem(&Json::from(key.as_str()), message))
+            }
+            false => at.inside(key, |at| nul_in(item, at).map_or(Ok(()), Err)).err(),
+        }),
+        _ => None,
+    }
+}
+
 /// A body, or a part of one. Made by [`wire!`](crate::wire).
 pub trait Wire: Sized + Send + 'static {
     /// The single key around the body, if any.

@@ -39,7 +39,7 @@ impl Account {
         match self.authenticator.authenticate(&token.0).await {
             // Revoked since: log in once more.
             Err(AuthError::Invalid) => {
-                self.forget().await;
+                self.refused(&token).await;
                 let token = self.token().await?;
                 self.authenticator.authenticate(&token.0).await
             }
@@ -64,6 +64,14 @@ impl Account {
     /// Forgets the token, after somebody refused it.
     pub async fn forget(&self) {
         *self.held.lock().await = None;
+    }
+
+    /// Forgets `token`, after somebody refused it. One that has been fetched since is kept.
+    pub async fn refused(&self, token: &Secret) {
+        let mut held = self.held.lock().await;
+        if held.as_ref().is_some_and(|(held, _)| held == token) {
+            *held = None;
+        }
     }
 
     async fn log_in(&self) -> Result<(Secret, Time), AuthError> {

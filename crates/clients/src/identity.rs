@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use api::caller::AccessRule;
 use api::message::BoxFuture;
 use api::{AuthError, Authenticator, Caller, Endpoint, Json, Method, Request, Secret};
 use base::Time;
@@ -33,27 +34,43 @@ impl RemoteIdentity {
         let _ = self.account.set(account);
     }
 
+    /// Asks with the service user's token. When identity does not accept that one, it is fetched anew, once: it says
+    /// nothing about the token that was asked about.
     async fn look_up(&self, token: &str) -> Result<Arc<Caller>, AuthError> {
-        // The service user's own first token vouches for itself.
-        let own = match self.account.get() {
-            Some(account) => Box::pin(account.token()).await.unwrap_or_else(|_| Secret(token.to_string())),
-            None => Secret(token.to_string()),
+        let Some(account) = self.account.get() else {
+            return self.validate(token, token).await?.ok_or(AuthError::Invalid);
         };
-        self.validate(token, &own).await
+        let own = account.token().await?;
+        // The service user's own token vouches for itself.
+        if own.0 == token {
+            return self.validate(token, token).await?.ok_or(AuthError::Invalid);
+        }
+        if let Some(caller) = self.validate(token, &own.0).await? {
+            return Ok(caller);
+        }
+        account.refused(&own).await;
+        let own = account.token().await?;
+        let refused = || AuthError::Unreachable("identity refuses the service user's token".to_string());
+        self.validate(token, &own.0).await?.ok_or_else(refused)
     }
 
-    async fn validate(&self, token: &str, own: &Secret) -> Result<Arc<Caller>, AuthError> {
-        let request = Request::new(Method::GET, "/v3/auth/tokens?nocatalog=1");
-        let request = request.header("x-auth-token", &own.0).header("x-subject-token", token);
+    /// What identity says about `token`; none when it does not accept `own`.
+    async fn validate(&self, token: &str, own: &str) -> Result<Option<Arc<Caller>>, AuthError> {
+        let request = Request::new(Method::GET, "/v3/auth/tokens?nocatalog=1")
+            .header("x-auth-token", own)
+            .header("x-subject-token", token)
+            .header("openstack-identity-access-rules", "1.0");
         let reply = self.identity.call(request).await;
         let status = reply.status.as_u16();
         let body = reply.content.bytes(api::limits::JSON_BODY_BYTES).await.unwrap_or_default();
         match status {
             200 => {
-                let body: Json = serde_json::from_slice(&body).map_err(|_| AuthError::Invalid)?;
-                Ok(Arc::new(caller(&body["token"], token)))
+                let body: Json = serde_json::from_slice(&body)
+                    .map_err(|_| AuthError::Unreachable("the answer about a token is no JSON".into()))?;
+                Ok(Some(Arc::new(caller(&body["token"], token))))
             }
-            401 | 403 | 404 => Err(AuthError::Invalid),
+            401 => Ok(None),
+            404 => Err(AuthError::Invalid),
             status => Err(AuthError::Unreachable(format!("validating a token gave {status}"))),
         }
     }
@@ -92,6 +109,17 @@ impl Authenticator for RemoteIdentity {
     }
 }
 
+/// The only calls that a token is good for, where it says so.
+fn access_rules(rules: &Json) -> Option<Vec<AccessRule>> {
+    let text = |value: &Json| value.as_str().unwrap_or_default().to_string();
+    let rule = |rule: &Json| AccessRule {
+        service: text(&rule["service"]),
+        method: text(&rule["method"]),
+        path: text(&rule["path"]),
+    };
+    rules.as_array().map(|rules| rules.iter().map(rule).collect())
+}
+
 /// Reads the body of a token as identity shows it.
 fn caller(token: &Json, secret: &str) -> Caller {
     let text = |value: &Json| value.as_str().map(String::from);
@@ -123,6 +151,7 @@ fn caller(token: &Json, secret: &str) -> Caller {
         trustee_user_id: text(&trust["trustee_user"]["id"]),
         application_credential_id: text(&token["application_credential"]["id"]),
         unrestricted: !token["application_credential"]["restricted"].as_bool().unwrap_or(false),
+        access_rules: access_rules(&token["application_credential"]["access_rules"]),
         expires: time("expires_at"),
         issued: time("issued_at"),
         token: Secret(secret.to_string()),

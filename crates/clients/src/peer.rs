@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api::{Caller, Endpoint, Json, Method, Reply, Request};
+use api::{Caller, Content, Endpoint, Json, Method, Reply, Request};
 
 use crate::account::Account;
 
@@ -112,27 +112,66 @@ impl Peer {
     }
 
     /// Sends `request` and hands the reply over as it comes: for bodies of any size.
+    ///
+    /// When the service user's token is refused, it is forgotten, and a request that can be sent twice is.
     pub async fn send(&self, rights: Rights<'_>, mut request: Request) -> Reply {
         if let Some((name, value)) = &self.version
             && !request.headers.contains_key(*name)
         {
             request = request.header(name, value);
         }
+        if let Some(lasting) = api::trace::current() {
+            request = request.header(api::trace::HEADER, &lasting);
+        }
         request = request.header("accept", "application/json");
-        let request = match (rights, self.local) {
-            (Rights::User(caller), true) => Request { caller: Some(caller.clone()), ..request },
-            (Rights::User(caller), false) => request.header("x-auth-token", &caller.token.0),
+        match (rights, self.local) {
+            (Rights::User(caller), true) => self.endpoint.call(Request { caller: Some(caller.clone()), ..request }).await,
+            (Rights::User(caller), false) => {
+                self.endpoint.call(request.header("x-auth-token", &caller.token.0)).await
+            }
             (Rights::Service, true) => match self.account.caller().await {
-                Ok(caller) => Request { caller: Some(caller), ..request },
-                Err(error) => return unreachable_reply(&error.to_string()),
+                Ok(caller) => self.endpoint.call(Request { caller: Some(caller), ..request }).await,
+                Err(error) => unreachable_reply(&error.to_string()),
             },
-            (Rights::Service, false) => match self.account.token().await {
-                Ok(token) => request.header("x-auth-token", &token.0),
-                Err(error) => return unreachable_reply(&error.to_string()),
-            },
-        };
-        self.endpoint.call(request).await
+            (Rights::Service, false) => self.send_with_token(request).await,
+        }
     }
+
+    async fn send_with_token(&self, request: Request) -> Reply {
+        let again = repeatable(&request);
+        let token = match self.account.token().await {
+            Ok(token) => token,
+            Err(error) => return unreachable_reply(&error.to_string()),
+        };
+        let reply = self.endpoint.call(request.header("x-auth-token", &token.0)).await;
+        if reply.status != 401 {
+            return reply;
+        }
+        self.account.refused(&token).await;
+        // A refused request has not been carried out, so any method may be sent again.
+        match (again, self.account.token().await) {
+            (Some(request), Ok(token)) => self.endpoint.call(request.header("x-auth-token", &token.0)).await,
+            _ => reply,
+        }
+    }
+}
+
+/// The request once more, unless its body can be read only once.
+fn repeatable(request: &Request) -> Option<Request> {
+    let content = match &request.content {
+        Content::Empty => Content::Empty,
+        Content::Bytes(bytes) => Content::Bytes(bytes.clone()),
+        Content::Chunks { .. } => return None,
+    };
+    Some(Request {
+        method: request.method.clone(),
+        path: request.path.clone(),
+        query: request.query.clone(),
+        headers: request.headers.clone(),
+        content,
+        caller: request.caller.clone(),
+        base_url: request.base_url.clone(),
+    })
 }
 
 fn unreachable_reply(why: &str) -> Reply {

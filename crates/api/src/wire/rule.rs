@@ -1,6 +1,6 @@
 //! What a field of a body must look like.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock, RwLock};
 
@@ -345,7 +345,10 @@ fn bounds(low: bool, high: bool, shown: &str, min: &str, max: &str) -> Option<St
 
 fn list_complaint(value: &Json, min: usize, max: usize, unique: bool) -> Option<String> {
     let items = value.as_array()?;
-    let twice = || items.iter().enumerate().any(|(index, item)| items[..index].contains(item));
+    let twice = || {
+        let mut seen = HashSet::with_capacity(items.len());
+        !items.iter().all(|item| seen.insert(item.to_string()))
+    };
     match items.len() {
         count if count < min => Some(format!("{} is too short", python(value))),
         count if count > max => Some(format!("{} is too long", python(value))),
