@@ -42,6 +42,7 @@ pub mod trusts;
 pub mod users;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::policy::PolicyError;
 use api::{
@@ -148,6 +149,25 @@ pub fn app(identity: Arc<Identity>, policy_overrides: Option<&str>) -> Result<Ap
     let policy = Policy::new(include_str!("../policy.tsv"), policy_overrides)?;
     let authenticator: Arc<dyn Authenticator> = identity.clone();
     Ok(App::new(identity, operations(), MISSING, policy, authenticator))
+}
+
+/// How often revocations that no living token can fit are removed.
+const FLUSH: Duration = Duration::from_secs(3600);
+
+/// Starts the periodic work of identity; it ends with the service.
+pub fn start(identity: &Arc<Identity>) {
+    let identity = Arc::downgrade(identity);
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(FLUSH).await;
+            let Some(identity) = identity.upgrade() else { return };
+            match revocations::flush(&identity).await {
+                Ok(0) => {}
+                Ok(count) => tracing::info!(count, "removed revocations of expired tokens"),
+                Err(error) => tracing::warn!(%error, "revocations of expired tokens stay for now"),
+            }
+        }
+    });
 }
 
 /// The words for something that is not there.

@@ -35,6 +35,7 @@ pub fn operations() -> Vec<Operation<Identity>> {
         patch("/users/{user_id}", update).rule("identity:update_user"),
         delete("/users/{user_id}", remove).rule("identity:delete_user"),
         post("/users/{user_id}/password", password::change).public(),
+        delete("/users/{user_id}/tokens", revoke_tokens).rule("identity:revoke_tokens_for_user"),
         get("/users/{user_id}/projects", projects_of).rule("identity:list_user_projects").paged(&PROJECTS),
     ]
 }
@@ -324,6 +325,15 @@ async fn remove(call: Call<Identity>, Path(id): Path<String>) -> Answer<Done> {
     store::delete(&mut tx, &id).await?;
     call.settle(tx).await?;
     user.password_hash.iter().for_each(|hash| call.passwords.forget(hash));
+    Ok(Done::with(user))
+}
+
+/// Makes all tokens of a user void: for those who cannot change their password to the same end.
+async fn revoke_tokens(call: Call<Identity>, Path(id): Path<String>) -> Answer<Done> {
+    let user = permitted(&call, &id).await?;
+    let mut tx = call.db.begin().await?;
+    revocations::of_user(&mut tx, &id).await?;
+    call.settle(tx).await?;
     Ok(Done::with(user))
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use api::caller::AccessRule;
 use api::{Caller, Secret};
 use base::clock;
 
@@ -86,6 +87,7 @@ pub async fn resolve(identity: &Identity, token: Token, text: &str) -> Result<Se
         trustee_user_id: trust.as_ref().map(|(trust, _)| trust.trustee_user_id.clone()),
         application_credential_id: application_credential.as_ref().map(|shown| shown.credential.id.clone()),
         unrestricted: application_credential.as_ref().is_none_or(|shown| shown.credential.unrestricted),
+        access_rules: application_credential.as_ref().and_then(access_rules),
         expires: token.expires,
         issued: token.issued,
         token: Secret(text.to_string()),
@@ -101,6 +103,15 @@ pub async fn resolve(identity: &Identity, token: Token, text: &str) -> Result<Se
         with_catalog: OnceLock::new(),
         without_catalog: OnceLock::new(),
     })
+}
+
+fn access_rules(shown: &application_credentials::Shown) -> Option<Vec<AccessRule>> {
+    let rule = |rule: &crate::access_rules::AccessRule| AccessRule {
+        service: rule.service.clone(),
+        method: rule.method.clone(),
+        path: rule.path.clone(),
+    };
+    shown.access_rules.as_ref().map(|rules| rules.iter().map(rule).collect())
 }
 
 #[derive(Default)]

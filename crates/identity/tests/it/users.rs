@@ -108,6 +108,17 @@ async fn a_user_changes_the_own_password_and_older_tokens_are_void() {
 }
 
 #[tokio::test]
+async fn a_user_makes_all_own_tokens_void() {
+    let cloud = Cloud::new().await;
+    let (alice, bob) = (cloud.user("alice", "member").await, cloud.user("bob", "member").await);
+    let (one, two, other) = (cloud.as_user(&alice).await, cloud.as_user(&alice).await, cloud.as_user(&bob).await);
+    other.delete(&format!("/v3/users/{}/tokens", alice.id)).await.refused(403);
+    one.delete(&format!("/v3/users/{}/tokens", alice.id)).await.ok(204);
+    two.get("/v3/auth/projects").await.refused(401);
+    cloud.as_user(&alice).await.get("/v3/auth/projects").await.ok(200);
+}
+
+#[tokio::test]
 async fn earlier_passwords_are_refused_to_users_but_not_to_admins() {
     let cloud = Cloud::with(|settings| settings.compliance.unique_last_password_count = 2).await;
     let alice = cloud.user("alice", "member").await;

@@ -79,6 +79,8 @@ async fn access_rules_are_kept_while_they_are_used() {
 
     let token = by_credential(&cloud, json!({"id": made["id"], "secret": made["secret"]})).await.token();
     admin.subject(Method::GET, &token).await.refused(404);
+    let program = Client { cloud: &cloud, token: token.clone() };
+    program.get("/v3/auth/projects").await.refused(401);
     let headers = [
         ("x-auth-token", admin.token.as_str()),
         ("x-subject-token", token.as_str()),
