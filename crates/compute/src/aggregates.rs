@@ -6,16 +6,19 @@ use std::collections::BTreeMap;
 
 use api::wire::{map, text};
 use api::{
-    Answer, Body, Call, Document, Done, Json, NoInput, Operation, OrConflict, Path, Permitted, Refusal, action,
-    delete, get, json, post, put, v,
+    Answer, Body, Call, Document, Done, Json, NoInput, Operation, Path, Permitted, Refusal, action, delete, get, json,
+    post, put, v,
 };
 use base::Time;
-use db::{Db, record, select, sql};
+use db::{Queries, Tx, record, select, sql};
 
-use crate::Compute;
+use crate::{Compute, names, query};
 
 /// The metadata key that makes an aggregate a zone.
 pub const ZONE: &str = "availability_zone";
+
+/// The lock row that every change of an aggregate takes: a host is in one zone only, whoever asks at the same time.
+const LOCK: &str = "aggregates";
 
 pub fn operations() -> Vec<Operation<Compute>> {
     const ACT: &str = "/os-aggregates/{id}/action";
@@ -100,44 +103,49 @@ api::faults! {
     pub enum AggregateFault {
         NotFound(id: i64) = 404 "itemNotFound" "Aggregate {id} could not be found.",
         NameTaken(name: String) = 409 "conflictingRequest" "Aggregate {name} already exists.",
-        HasHosts(id: i64) = 400 "badRequest" "Cannot remove aggregate {id}: Reason: Host aggregate is not empty.",
+        HasHosts(id: i64) = 400 "badRequest"
+            "Cannot remove host from aggregate {id}. Reason: Host aggregate is not empty.",
         NoHost(host: String) = 404 "itemNotFound" "Compute host {host} could not be found.",
         HostThere(id: i64, host: String) = 409 "conflictingRequest" "Aggregate {id} already has host {host}.",
-        HostNotThere(id: i64, host: String) = 404 "itemNotFound" "Aggregate {id} has no host {host}.",
-        ZoneInUse(host: String, zone: String) = 409 "conflictingRequest"
-            "Cannot perform this action: the host {host} is already in the availability zone {zone}.",
-        ZoneHasServers(host: String) = 409 "conflictingRequest"
-            "Cannot perform this action: the host {host} has servers, which would change their availability zone.",
+        HostNotThere(id: i64, host: String) = 404 "itemNotFound" "Cannot remove host {host} in aggregate {id}",
+        CannotAdd(id: i64, why: String) = 409 "conflictingRequest"
+            "Cannot add host to aggregate {id}. Reason: {why}.",
+        CannotRemove(id: i64, why: String) = 409 "conflictingRequest"
+            "Cannot remove host from aggregate {id}. Reason: {why}.",
+        CannotUpdate(id: i64, why: String) = 400 "badRequest" "Cannot update aggregate {id}. Reason: {why}.",
+        CannotDescribe(id: i64, why: String) = 400 "badRequest"
+            "Cannot update metadata of aggregate {id}. Reason: {why}.",
     }
 }
 
 async fn list(call: Call<Compute>, _: NoInput) -> Answer<Document> {
     let permitted = call.allow()?;
-    let mut views = Vec::new();
-    for aggregate in all(&call.db).await? {
-        views.push(full(&call, &aggregate).await?);
-    }
+    query::strict(&call, v(2, 102), &[])?;
+    let members = members(&call.db).await?;
+    let full = |aggregate: &Aggregate| full(&call, aggregate, members.get(&aggregate.id));
+    let views: Vec<Json> = all(&call.db).await?.iter().map(full).collect();
     Ok(Document::new(permitted, json!({"aggregates": views})))
 }
 
 async fn show(call: Call<Compute>, Path(id): Path<String>) -> Answer<Document> {
     let permitted = call.allow()?;
-    let aggregate = find(&call.db, &id).await?;
-    let view = full(&call, &aggregate).await?;
-    Ok(Document::new(permitted, json!({"aggregate": view})))
+    query::strict(&call, v(2, 102), &[])?;
+    shown(&call, permitted, &id).await
 }
 
 async fn create(call: Call<Compute>, Body(new): Body<NewAggregate>) -> Answer<Document> {
     let permitted = call.allow()?;
-    if new.name.trim() != new.name {
-        return Err(Refusal::bad_request(format!("Invalid input for field/attribute name. Value: {}. It has surrounding blanks.", new.name)));
+    names::check("name", &new.name)?;
+    if let Some(zone) = &new.zone {
+        names::check_zone(zone)?;
     }
     let metadata = new.zone.map(|zone| (ZONE.to_string(), zone)).into_iter().collect();
-    let mut tx = call.db.begin().await?;
+    let mut tx = begin(&call).await?;
+    refuse_name(&mut tx, &new.name, 0).await?;
     let id = 1 + tx.count(sql("SELECT MAX(id) FROM aggregates")).await?;
     let uuid = base::id::uuid();
     let aggregate = Aggregate { id, uuid, name: new.name, metadata, created_at: base::clock::now(), updated_at: None };
-    tx.insert(&aggregate).await.or_conflict(|| AggregateFault::NameTaken { name: aggregate.name.clone() })?;
+    tx.insert(&aggregate).await?;
     tx.commit().await?;
     let view = aggregate.short(&call);
     Ok(Document::new(permitted, json!({"aggregate": view})))
@@ -145,40 +153,68 @@ async fn create(call: Call<Compute>, Body(new): Body<NewAggregate>) -> Answer<Do
 
 async fn remove(call: Call<Compute>, Path(id): Path<String>) -> Answer<Done> {
     let permitted = call.allow()?;
-    let aggregate = find(&call.db, &id).await?;
-    if !hosts(&call.db, aggregate.id).await?.is_empty() {
+    let mut tx = begin(&call).await?;
+    let aggregate = find(&mut tx, &id).await?;
+    if !hosts(&mut tx, aggregate.id).await?.is_empty() {
         return Err(AggregateFault::HasHosts { id: aggregate.id }.into());
     }
-    call.db.run(sql("DELETE FROM aggregates WHERE id = ?").bind(aggregate.id)).await?;
+    tx.run(sql("DELETE FROM aggregates WHERE id = ?").bind(aggregate.id)).await?;
+    tx.commit().await?;
     Ok(Done::with(permitted))
 }
 
-async fn full(call: &Call<Compute>, aggregate: &Aggregate) -> Answer<Json> {
-    let mut view = aggregate.short(call);
-    view["hosts"] = json!(hosts(&call.db, aggregate.id).await?);
-    view["metadata"] = json!(aggregate.metadata);
-    Ok(view)
+/// A transaction in which nobody else changes an aggregate.
+async fn begin(call: &Call<Compute>) -> Answer<Tx> {
+    let mut tx = call.db.begin().await?;
+    api::quota::lock(&mut tx, LOCK).await?;
+    Ok(tx)
 }
 
-pub async fn all(db: &Db) -> Result<Vec<Aggregate>, db::Error> {
+async fn refuse_name(tx: &mut Tx, name: &str, but: i64) -> Answer<()> {
+    let same = sql("SELECT COUNT(*) FROM aggregates WHERE name = ? AND id <> ?");
+    match tx.count(same.bind(name).bind(but)).await? {
+        0 => Ok(()),
+        _ => Err(AggregateFault::NameTaken { name: name.to_string() }.into()),
+    }
+}
+
+fn full(call: &Call<Compute>, aggregate: &Aggregate, hosts: Option<&Vec<String>>) -> Json {
+    let mut view = aggregate.short(call);
+    view["hosts"] = hosts.map_or(json!([]), |hosts| json!(hosts));
+    view["metadata"] = json!(aggregate.metadata);
+    view
+}
+
+pub async fn all(mut db: impl Queries) -> Result<Vec<Aggregate>, db::Error> {
     db.all(select::<Aggregate>("ORDER BY id")).await
 }
 
-pub async fn hosts(db: &Db, aggregate: i64) -> Result<Vec<String>, db::Error> {
-    let rows = db.rows(sql("SELECT host FROM aggregate_hosts WHERE aggregate_id = ? ORDER BY host").bind(aggregate)).await?;
-    rows.iter().map(|row| row.get(0)).collect()
+/// The hosts of every aggregate that has any.
+pub async fn members(mut db: impl Queries) -> Result<BTreeMap<i64, Vec<String>>, db::Error> {
+    let rows = db.rows(sql("SELECT aggregate_id, host FROM aggregate_hosts ORDER BY aggregate_id, host")).await?;
+    let mut members: BTreeMap<i64, Vec<String>> = BTreeMap::new();
+    for row in &rows {
+        members.entry(row.get(0)?).or_default().push(row.get(1)?);
+    }
+    Ok(members)
 }
 
-async fn find(db: &Db, id: &str) -> Answer<Aggregate> {
+async fn hosts(mut db: impl Queries, aggregate: i64) -> Result<Vec<String>, db::Error> {
+    let query = sql("SELECT host FROM aggregate_hosts WHERE aggregate_id = ? ORDER BY host");
+    db.rows(query.bind(aggregate)).await?.iter().map(|row| row.get(0)).collect()
+}
+
+async fn find(mut db: impl Queries, id: &str) -> Answer<Aggregate> {
     let number: i64 =
         id.parse().map_err(|_| Refusal::bad_request("Invalid input received: id must be an integer"))?;
     let found = db.maybe(select::<Aggregate>("WHERE id = ?").bind(number)).await?;
     found.ok_or_else(|| AggregateFault::NotFound { id: number }.into())
 }
 
-/// The body of an action that changed an aggregate.
-async fn changed(call: &Call<Compute>, permitted: Permitted<()>, id: &str) -> Answer<Document> {
+/// One aggregate with its hosts, as most calls answer.
+async fn shown(call: &Call<Compute>, permitted: Permitted<()>, id: &str) -> Answer<Document> {
     let aggregate = find(&call.db, id).await?;
-    let view = full(call, &aggregate).await?;
+    let hosts = hosts(&call.db, aggregate.id).await?;
+    let view = full(call, &aggregate, Some(&hosts));
     Ok(Document::new(permitted, json!({"aggregate": view})))
 }

@@ -2,6 +2,7 @@
 
 mod access;
 mod extra_specs;
+mod known_specs;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -12,9 +13,9 @@ use api::{
     Target, View, delete, get, json, listing, post, put, v,
 };
 use base::Time;
-use db::{Db, Order, record, select, sql};
+use db::{Db, Order, Page, record, select, sql};
 
-use crate::Compute;
+use crate::{Compute, names, query};
 
 const FLAVORS: Listing = Listing {
     sort: &[
@@ -30,16 +31,23 @@ const FLAVORS: Listing = Listing {
         "root_gb",
         "rxtx_factor",
         "swap=swap_mb",
-        "vcpus",
         "updated_at=created_at",
+        "vcpu_weight=id",
+        "vcpus",
     ],
-    filter: &[listing::text("flavorid").on("id")],
     order: &[("id", Order::Asc)],
     ..Listing::PLAIN
 };
 
 /// Limit: upstream's; the columns of its database hold no more.
 const MOST: i64 = 0x7fff_ffff;
+/// Limit: the same for numbers with a fraction.
+const MOST_FACTOR: f64 = 3.40282e38;
+/// An id that a client chooses: no blanks around it.
+const ID: &str = r"^[a-zA-Z0-9._-]([a-zA-Z0-9. _-]*[a-zA-Z0-9._-])?$";
+
+/// Keys that a list's query may have; `name` came with 2.102.
+const QUERY: &[&str] = &["limit", "marker", "is_public", "minRam", "minDisk", "sort_key", "sort_dir", "name"];
 
 pub fn operations() -> Vec<Operation<Compute>> {
     let mut operations = vec![
@@ -59,13 +67,13 @@ api::wire! {
     /// What an administrator sends to make a flavor.
     pub struct NewFlavor in "flavor" {
         name: String = text(1, 255).required(),
-        id: Maybe<String> = text(1, 255).matching(r"^[a-zA-Z0-9. _-]*$").loose().nullable(),
+        id: Maybe<String> = text(1, 255).matching(ID).loose().nullable(),
         memory_mb as "ram": i64 = integer(1, MOST).loose().required(),
         vcpus: i64 = integer(1, MOST).loose().required(),
         root_gb as "disk": i64 = integer(0, MOST).loose().required(),
         ephemeral_gb as "OS-FLV-EXT-DATA:ephemeral": Option<i64> = integer(0, MOST).loose(),
         swap_mb as "swap": Option<i64> = integer(0, MOST).loose(),
-        rxtx_factor: Option<f64> = number(f64::MIN_POSITIVE, 3.40282e38).loose(),
+        rxtx_factor: Option<f64> = number(f64::MIN_POSITIVE, MOST_FACTOR).loose().until(v(2, 101)),
         is_public as "os-flavor-access:is_public": Option<bool> = flag().loose(),
         description: Maybe<String> = text(0, 65535).nullable().since(v(2, 55)),
     }
@@ -117,12 +125,14 @@ impl View for Flavor {
             // Upstream: no swap is shown as an empty string up to 2.74.
             "swap": if self.swap_mb == 0 && !to.since(v(2, 75)) { json!("") } else { json!(self.swap_mb) },
             "OS-FLV-EXT-DATA:ephemeral": self.ephemeral_gb,
-            "OS-FLV-DISABLED:disabled": self.disabled,
             "vcpus": self.vcpus,
             "os-flavor-access:is_public": self.is_public,
-            "rxtx_factor": self.rxtx_factor,
             "links": links(&self.id, to),
         });
+        if !to.since(v(2, 102)) {
+            view["OS-FLV-DISABLED:disabled"] = json!(self.disabled);
+            view["rxtx_factor"] = json!(self.rxtx_factor);
+        }
         if to.since(v(2, 55)) {
             view["description"] = json!(self.description);
         }
@@ -167,7 +177,6 @@ api::faults! {
         NameTaken(name: String) = 409 "conflictingRequest" "Flavor with name {name} already exists.",
         IdTaken(id: String) = 409 "conflictingRequest" "Flavor with ID {id} already exists.",
         BadFilter(name: String, value: String) = 400 "badRequest" "Invalid {name} filter [{value}]",
-        BadName(name: String) = 400 "badRequest" "Invalid input for field/attribute name. Value: {name}. '{name}' has surrounding blanks.",
     }
 }
 
@@ -182,16 +191,16 @@ async fn detail(call: Call<Compute>, _: NoInput) -> Answer<Listed<Flavor>> {
 }
 
 async fn show(call: Call<Compute>, Path(id): Path<String>) -> Answer<Show<Flavor>> {
+    query::strict(&call, v(2, 102), &[])?;
     let flavor = find_visible(&call, &id).await?;
     Ok(Show(call.permit(flavor)?))
 }
 
 async fn create(call: Call<Compute>, Body(new): Body<NewFlavor>) -> Answer<Show<Flavor>> {
-    if new.name.trim() != new.name {
-        return Err(FlavorFault::BadName { name: new.name }.into());
-    }
-    let flavor = call.permit(Flavor {
-        id: new.id.value().filter(|id| !id.is_empty()).unwrap_or_else(base::id::uuid),
+    let permitted = call.allow()?;
+    names::check("name", &new.name)?;
+    let flavor = Flavor {
+        id: new.id.value().unwrap_or_else(base::id::uuid),
         name_folded: new.name.to_lowercase(),
         name: new.name,
         description: new.description.value(),
@@ -205,13 +214,22 @@ async fn create(call: Call<Compute>, Body(new): Body<NewFlavor>) -> Answer<Show<
         disabled: false,
         extra_specs: BTreeMap::new(),
         created_at: base::clock::now(),
-    })?;
-    let same = select::<Flavor>("WHERE name_folded = ?").bind(&flavor.name_folded);
-    if call.db.maybe(same).await?.is_some() {
-        return Err(FlavorFault::NameTaken { name: flavor.name.clone() }.into());
+    };
+    refuse_name(&call.db, &flavor).await?;
+    if let Err(error) = call.db.insert(&flavor).await {
+        // Somebody else may have been faster with the same name.
+        refuse_name(&call.db, &flavor).await?;
+        return Err(error).or_conflict(|| FlavorFault::IdTaken { id: flavor.id.clone() });
     }
-    call.db.insert(&*flavor).await.or_conflict(|| FlavorFault::IdTaken { id: flavor.id.clone() })?;
-    Ok(Show(flavor))
+    Ok(Show(permitted.map(|()| flavor)))
+}
+
+async fn refuse_name(db: &Db, flavor: &Flavor) -> Answer<()> {
+    let same = sql("SELECT COUNT(*) FROM flavors WHERE name_folded = ?").bind(&flavor.name_folded);
+    match db.count(same).await? {
+        0 => Ok(()),
+        _ => Err(FlavorFault::NameTaken { name: flavor.name.clone() }.into()),
+    }
 }
 
 async fn update(
@@ -240,6 +258,8 @@ async fn remove(call: Call<Compute>, Path(id): Path<String>) -> Answer<Done> {
 /// `is_public` asks for.
 async fn visible(call: &Call<Compute>) -> Answer<Vec<Flavor>> {
     const SHARED: &str = "(is_public = 1 OR id IN (SELECT flavor_id FROM flavor_access WHERE project_id = ?))";
+    let known = if call.version >= v(2, 102) { QUERY } else { &QUERY[..QUERY.len() - 1] };
+    query::strict(call, v(2, 75), known)?;
     let asked = call.query.get("is_public").unwrap_or("True");
     let admin = call.may_own("context_is_admin");
     let rows = match (admin, asked.eq_ignore_ascii_case("none"), listing::flag_value(asked)) {
@@ -251,15 +271,33 @@ async fn visible(call: &Call<Compute>) -> Answer<Vec<Flavor>> {
             return Err(FlavorFault::BadFilter { name: "is_public".into(), value: asked.into() }.into());
         }
     };
-    let rows = rows.and("memory_mb >= ?").bind(least(call, "minRam")?);
-    let rows = rows.and("root_gb >= ?").bind(least(call, "minDisk")?);
-    call.db.page(rows, &call.page).await.map_err(|error| match error {
+    let mut rows = rows.and("memory_mb >= ?").bind(least(call, "minRam")?);
+    rows = rows.and("root_gb >= ?").bind(least(call, "minDisk")?);
+    if let Some(name) = call.query.get("name").filter(|_| call.version >= v(2, 102)) {
+        rows = rows.and("name_folded = ?").bind(name.to_lowercase());
+    }
+    if !admin {
+        rows = rows.and("disabled = 0");
+    }
+    call.db.page(rows, &page(call)?).await.map_err(|error| match error {
         db::Error::MarkerNotFound { .. } => {
             let marker = call.page.marker.clone().unwrap_or_default();
             Refusal::bad_request(format!("marker [{marker}] not found"))
         }
         error => error.into(),
     })
+}
+
+/// The page asked for. Upstream: flavors rise where the client names no direction, other than servers.
+fn page(call: &Call<Compute>) -> Answer<Page> {
+    if call.version >= v(2, 102) && call.query.all("sort_key").any(|key| key == "rxtx_factor") {
+        return Err(Refusal::bad_request("Sort key supplied is invalid: rxtx_factor"));
+    }
+    let mut page = call.page.clone();
+    if !call.query.has("sort_dir") {
+        page.sort.iter_mut().for_each(|(_, order)| *order = Order::Asc);
+    }
+    Ok(page)
 }
 
 fn least(call: &Call<Compute>, name: &str) -> Answer<i64> {

@@ -15,7 +15,7 @@ use bus::Refusal;
 use clients::Rights;
 use contract::guest::{Desired, Host as Facts, Received, Report};
 use contract::message;
-use db::{Db, record, select, sql};
+use db::{Db, Queries, record, select, sql};
 
 use crate::orders;
 use crate::servers::store::{Archived, Server};
@@ -23,6 +23,8 @@ use crate::{Compute, servers};
 
 /// Limit: a host that has said nothing for so long is down. Upstream's `service_down_time`.
 pub const DOWN_AFTER_SECONDS: i64 = 60;
+/// Memory that a host keeps for itself. Upstream's `reserved_host_memory_mb`.
+pub const RESERVED_MB: u64 = 512;
 
 record! {
     pub struct Host in "hosts" {
@@ -56,7 +58,7 @@ pub async fn all(db: &Db) -> Result<Vec<Host>, db::Error> {
     db.all(select::<Host>("ORDER BY number")).await
 }
 
-pub async fn find(db: &Db, name: &str) -> Result<Option<Host>, db::Error> {
+pub async fn find(mut db: impl Queries, name: &str) -> Result<Option<Host>, db::Error> {
     db.maybe(select::<Host>("WHERE name = ?").bind(name)).await
 }
 
@@ -174,8 +176,8 @@ fn inventory(compute: &Compute, facts: &Facts) -> Json {
     let mut inventory = json!({});
     let ratios = &compute.ratios;
     inventory["VCPU"] = entry(facts.vcpus.into(), ratios.cpu, 0);
-    // Upstream: 512 MB are kept for the host itself.
-    inventory["MEMORY_MB"] = entry(facts.memory_mb, ratios.memory, 512.min(facts.memory_mb.saturating_sub(1)));
+    let reserved = RESERVED_MB.min(facts.memory_mb.saturating_sub(1));
+    inventory["MEMORY_MB"] = entry(facts.memory_mb, ratios.memory, reserved);
     if facts.disk_gb > 0 {
         inventory["DISK_GB"] = entry(facts.disk_gb, ratios.disk, 0);
     }

@@ -4,9 +4,8 @@ use api::{Answer, Call, Document, Json, NoInput, Operation, Path, Refusal, get, 
 use clients::Rights;
 use db::sql;
 
-use crate::Compute;
-use crate::hosts::{self, Host};
-use crate::services;
+use crate::hosts::{self, Host, RESERVED_MB};
+use crate::{Compute, query, services};
 
 pub fn operations() -> Vec<Operation<Compute>> {
     vec![
@@ -23,11 +22,11 @@ pub fn operations() -> Vec<Operation<Compute>> {
 }
 
 /// Usage of one host, as placement has it.
-struct Usage {
-    vcpus: i64,
-    memory_mb: i64,
-    disk_gb: i64,
-    servers: i64,
+pub struct Usage {
+    pub vcpus: i64,
+    pub memory_mb: i64,
+    pub disk_gb: i64,
+    pub servers: i64,
 }
 
 async fn list(call: Call<Compute>, _: NoInput) -> Answer<Document> {
@@ -56,6 +55,7 @@ async fn detail(call: Call<Compute>, _: NoInput) -> Answer<Document> {
 
 async fn show(call: Call<Compute>, Path(id): Path<String>) -> Answer<Document> {
     let permitted = call.allow()?;
+    query::strict(&call, v(2, 53), &["with_servers"])?;
     let host = find(&call, &id).await?;
     let mut view = full(&call, &host).await?;
     with_servers(&call, &host, &mut view).await?;
@@ -66,8 +66,7 @@ async fn uptime(call: Call<Compute>, Path(id): Path<String>) -> Answer<Document>
     let permitted = call.allow()?;
     let host = find(&call, &id).await?;
     if !host.is_up() {
-        let text = format!("Service on host {} is down.", host.name);
-        return Err(Refusal::bad_request(text));
+        return Err(Refusal::bad_request(format!("Compute service of {} is unavailable at this time.", host.name)));
     }
     let mut view = brief(&host, &call);
     view["uptime"] = json!(uptime_words(&host));
@@ -149,7 +148,7 @@ async fn statistics_of(call: &Call<Compute>, host: &Host) -> Answer<Json> {
     });
     let used = usage(call, host).await?;
     // Upstream: what the host keeps for itself counts as used.
-    let memory_used = used.memory_mb + 512.min(memory);
+    let memory_used = used.memory_mb + (RESERVED_MB as i64).min(memory);
     Ok(json!({
         "vcpus": vcpus,
         "vcpus_used": used.vcpus,
@@ -165,9 +164,12 @@ async fn statistics_of(call: &Call<Compute>, host: &Host) -> Answer<Json> {
     }))
 }
 
-async fn usage(call: &Call<Compute>, host: &Host) -> Answer<Usage> {
+pub async fn usage(call: &Call<Compute>, host: &Host) -> Answer<Usage> {
     let path = format!("/resource_providers/{}/usages", host.uuid);
-    let held = call.peers.placement.get(Rights::Service, &path).await.unwrap_or_default();
+    let held = match call.peers.placement.get(Rights::Service, &path).await {
+        Err(error) if !error.is_missing() => return Err(api::failed("asking placement for a host's usage", &error)),
+        held => held.unwrap_or_default(),
+    };
     let number = |class: &str| held["usages"][class].as_i64().unwrap_or(0);
     let servers = call.db.count(sql("SELECT COUNT(*) FROM servers WHERE host = ?").bind(&host.name)).await?;
     Ok(Usage { vcpus: number("VCPU"), memory_mb: number("MEMORY_MB"), disk_gb: number("DISK_GB"), servers })
@@ -181,8 +183,7 @@ fn uptime_words(host: &Host) -> String {
 
 /// From 2.53 servers are shown on request; from 2.75 also when there are none.
 async fn with_servers(call: &Call<Compute>, host: &Host, view: &mut Json) -> Answer<()> {
-    let wanted = call.query.get("with_servers").and_then(api::listing::flag_value).unwrap_or(false);
-    if !wanted || call.version < v(2, 53) {
+    if call.version < v(2, 53) || !query::flag(call, "with_servers")? {
         return Ok(());
     }
     let on_it = on_host(call, host).await?;
@@ -222,31 +223,29 @@ async fn find(call: &Call<Compute>, id: &str) -> Answer<Host> {
 
 /// The hosts of one page: paging came with 2.33, the pattern in the query with 2.53.
 async fn page(call: &Call<Compute>) -> Answer<(Vec<Host>, Option<Json>)> {
+    const PATTERN: &str = "hypervisor_hostname_pattern";
+    query::strict(call, v(2, 53), &["limit", "marker", PATTERN, "with_servers"])?;
     let mut rows = hosts::all(&call.db).await?;
-    if let Some(pattern) = call.query.get("hypervisor_hostname_pattern").filter(|_| call.version >= v(2, 53)) {
+    if let Some(pattern) = call.query.get(PATTERN).filter(|_| call.version >= v(2, 53)) {
         if call.query.has("limit") || call.query.has("marker") {
-            return Err(Refusal::bad_request("Paging over hypervisors with the hypervisor_hostname_pattern query parameter is not supported."));
+            let words = format!("Paging over hypervisors with the {PATTERN} query parameter is not supported.");
+            return Err(Refusal::bad_request(words));
         }
         return Ok((matching(call, pattern).await?, None));
     }
     if call.version < v(2, 33) {
         return Ok((rows, None));
     }
+    let limit = query::limit(call)?;
     if let Some(marker) = call.query.get("marker") {
         let last = find(call, marker).await.map_err(|_| Refusal::bad_request(format!("marker [{marker}] not found")))?;
         rows.retain(|host| host.number > last.number);
     }
-    let limit = match call.query.get("limit").map(str::parse::<usize>) {
-        None => 1000,
-        Some(Ok(limit)) => limit.clamp(1, 1000),
-        Some(Err(_)) => return Err(Refusal::bad_request("limit param must be an integer")),
-    };
-    let more = rows.len() > limit;
+    let full = rows.len() >= limit;
     rows.truncate(limit);
-    let next = rows.last().filter(|_| more).map(|last| {
-        let marker = brief(last, call)["id"].to_string().trim_matches('"').to_string();
-        let href = call.reader.link(&format!("/os-hypervisors?limit={limit}&marker={marker}"));
-        json!([{"rel": "next", "href": href}])
+    let next = rows.last().filter(|_| full).map(|last| {
+        let marker = if call.version >= v(2, 53) { last.uuid.clone() } else { last.number.to_string() };
+        query::next_page(call, &marker)
     });
     Ok((rows, next))
 }

@@ -1,5 +1,7 @@
 //! Keypairs: the SSH keys a user may have placed in servers.
 
+mod keys;
+
 use std::borrow::Cow;
 
 use api::wire::{one_of, text};
@@ -8,14 +10,14 @@ use api::{
     Reader, Refusal, Show, Target, View, delete, get, json, post, quota, v,
 };
 use base::Time;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use db::{Db, Order, record, select, sql};
-use md5::{Digest, Md5};
+use db::{Db, Order, Page, record, select, sql};
 
-use crate::Compute;
+use crate::{Compute, names, query};
 
 const BY_NAME: Listing = Listing { sort: &[], order: &[("name", Order::Asc)], marker: "name", ..Listing::PLAIN };
+
+/// Limit: characters of a public key or certificate.
+const KEY_MAX: usize = 16384;
 
 /// Upstream counts keypairs by user; the key of the count is the user.
 const KEY_PAIRS: Limit =
@@ -34,7 +36,7 @@ api::wire! {
     /// What a client sends to import a key.
     pub struct NewKeypair in "keypair" {
         name: String = text(1, 255).required(),
-        public_key: Option<String> = text(1, 16384).required_since(v(2, 92)),
+        public_key: Option<String> = text(0, KEY_MAX).required_since(v(2, 92)),
         kind as "type": Option<String> = one_of(&["ssh", "x509"]).since(v(2, 2)),
         user_id: Option<String> = text(1, 255).since(v(2, 10)),
     }
@@ -89,16 +91,22 @@ impl View for Keypair {
     }
 }
 
-/// A keypair just made.
-struct Imported(Keypair);
+/// A keypair just made; the private half is shown this once and never kept.
+struct Made {
+    keypair: Keypair,
+    private: Option<String>,
+}
 
-impl View for Imported {
+impl View for Made {
     const ONE: &'static str = "keypair";
     const MANY: &'static str = "keypairs";
 
     fn view(&self, to: &Reader) -> Json {
-        let mut view = self.0.short(to);
-        view["user_id"] = json!(self.0.user_id);
+        let mut view = self.keypair.short(to);
+        view["user_id"] = json!(self.keypair.user_id);
+        if let Some(private) = &self.private {
+            view["private_key"] = json!(private);
+        }
         view
     }
 }
@@ -108,28 +116,35 @@ api::faults! {
     pub enum KeypairFault {
         NotFound(name: String, user: String) = 404 "itemNotFound" "Keypair {name} not found for user {user}",
         Exists(name: String) = 409 "conflictingRequest" "Key pair '{name}' already exists.",
-        BadKey() = 400 "badRequest" "Keypair data is invalid: failed to generate fingerprint",
-        BadName() = 400 "badRequest" "Keypair data is invalid: Keypair name contains unsafe characters",
-        NoGenerator(kind: String) = 400 "badRequest"
-            "This cloud does not make private keys ({kind}): send the public key of a pair that you made, for example with ssh-keygen.",
+        BadKey(kind: String) = 400 "badRequest" "Keypair data is invalid: failed to generate {kind}fingerprint",
+        BadName(name: String, pattern: String) = 400 "badRequest"
+            "Invalid input for field/attribute name. Value: {name}. '{name}' does not match '{pattern}'",
+        NoCertificates() = 400 "badRequest"
+            "Keypair data is invalid: this cloud makes no certificates; send the public half of one that you made.",
+        NoMarker(name: String) = 400 "badRequest" "Marker {name} could not be found.",
         TooMany() = 403 "forbidden" "Quota exceeded, too many key pairs.",
     }
 }
 
 async fn list(call: Call<Compute>, _: NoInput) -> Answer<Listed<Keypair>> {
+    query::strict(&call, v(2, 75), &["user_id", "limit", "marker"])?;
     let user = user(&call);
     call.allow_on(&[("user_id", user.as_str())])?;
     let rows = select::<Keypair>("WHERE user_id = ?").bind(&user);
     // Upstream: paging came with 2.35; before it, everything.
-    let page = db::Page { limit: call.page.limit.filter(|_| call.version >= v(2, 35)), ..call.page.clone() };
+    let page = match call.version >= v(2, 35) {
+        true => call.page.clone(),
+        false => Page { limit: None, marker: None, ..call.page.clone() },
+    };
     let rows = call.db.page(rows, &page).await.map_err(|error| match error {
-        db::Error::MarkerNotFound { .. } => Refusal::bad_request("Marker not found"),
-        error => error.into(),
+        db::Error::MarkerNotFound { .. } => KeypairFault::NoMarker { name: page.marker.unwrap_or_default() }.into(),
+        error => Refusal::from(error),
     })?;
     rows.into_iter().map(|row| call.permit(row)).collect::<Answer<Vec<Permitted<Keypair>>>>().map(Listed)
 }
 
 async fn show(call: Call<Compute>, Path(name): Path<String>) -> Answer<Show<Keypair>> {
+    query::strict(&call, v(2, 75), &["user_id"])?;
     let user = user(&call);
     call.allow_on(&[("user_id", user.as_str())])?;
     let keypair = find(&call.db, &user, &name).await?;
@@ -137,13 +152,22 @@ async fn show(call: Call<Compute>, Path(name): Path<String>) -> Answer<Show<Keyp
     Ok(Show(call.permit(keypair)?))
 }
 
-async fn create(call: Call<Compute>, Body(new): Body<NewKeypair>) -> Answer<Created<Imported>> {
+async fn create(call: Call<Compute>, Body(new): Body<NewKeypair>) -> Answer<Created<Made>> {
     let kind = new.kind.unwrap_or_else(|| "ssh".to_string());
     let user_id = new.user_id.unwrap_or_else(|| call.caller.user_id.clone());
     call.allow_on(&[("user_id", user_id.as_str())])?;
-    let name = safe_name(&new.name, &call)?;
-    let public_key = new.public_key.ok_or_else(|| KeypairFault::NoGenerator { kind: kind.clone() })?;
-    let fingerprint = fingerprint(&kind, &public_key).ok_or(KeypairFault::BadKey {})?;
+    check_name(&new.name, &call)?;
+    let (public_key, private) = match new.public_key {
+        Some(public_key) => (public_key, None),
+        None if kind == "x509" => return Err(KeypairFault::NoCertificates {}.into()),
+        None => {
+            let pair = generate().await?;
+            (pair.public, Some(pair.private))
+        }
+    };
+    let words = if kind == "x509" { "X509 " } else { "" };
+    let fingerprint = keys::fingerprint(&kind, &public_key);
+    let fingerprint = fingerprint.ok_or(KeypairFault::BadKey { kind: words.into() })?;
     let created_at = base::clock::now();
 
     let mut tx = call.db.begin().await?;
@@ -151,13 +175,22 @@ async fn create(call: Call<Compute>, Body(new): Body<NewKeypair>) -> Answer<Crea
         return Err(KeypairFault::TooMany {}.into());
     }
     let number = 1 + tx.count(sql("SELECT MAX(number) FROM keypairs")).await?;
+    let name = new.name;
     let keypair = call.permit(Keypair { user_id, name, kind, fingerprint, public_key, number, created_at })?;
     tx.insert(&*keypair).await.or_conflict(|| KeypairFault::Exists { name: keypair.name.clone() })?;
     tx.commit().await?;
-    Ok(Created(keypair.map(Imported)))
+    Ok(Created(keypair.map(|keypair| Made { keypair, private })))
+}
+
+/// Upstream: up to 2.91 a client may leave the making of keys to the cloud.
+async fn generate() -> Answer<keys::Pair> {
+    let made = tokio::task::spawn_blocking(keys::generate).await;
+    let made = made.map_err(|error| api::failed("making a key", &error))?;
+    made.map_err(|error| api::failed("making a key", &error))
 }
 
 async fn remove(call: Call<Compute>, Path(name): Path<String>) -> Answer<Done> {
+    query::strict(&call, v(2, 75), &["user_id"])?;
     let user = user(&call);
     let permitted = call.allow_on(&[("user_id", user.as_str())])?;
     let gone = sql("DELETE FROM keypairs WHERE user_id = ? AND name = ?");
@@ -174,52 +207,16 @@ fn user(call: &Call<Compute>) -> String {
 }
 
 /// Upstream: up to 2.91 a name is letters, digits, blanks, `_` and `-`; later also `@` and `.`.
-fn safe_name(name: &str, call: &Call<Compute>) -> Answer<String> {
+fn check_name(name: &str, call: &Call<Compute>) -> Answer<()> {
     let later = call.version >= v(2, 92);
+    let pattern = if later { r"^[_\\-\\@\\. a-zA-Z0-9]+$" } else { r"^[_\\- a-zA-Z0-9]+$" };
     let fits = |c: char| c.is_ascii_alphanumeric() || "_- ".contains(c) || (later && "@.".contains(c));
-    if !name.chars().all(fits) || name.trim() != name {
-        return Err(KeypairFault::BadName {}.into());
+    if !name.chars().all(fits) {
+        return Err(KeypairFault::BadName { name: name.into(), pattern: pattern.into() }.into());
     }
-    Ok(name.to_string())
-}
-
-/// The MD5 of the key's octets, in pairs of hex digits; of a certificate, of its DER form.
-fn fingerprint(kind: &str, public_key: &str) -> Option<String> {
-    let octets = match kind {
-        "x509" => {
-            let lines = public_key.lines().map(str::trim).filter(|line| !line.starts_with("-----"));
-            STANDARD.decode(lines.collect::<String>()).ok().filter(|der| !der.is_empty())?
-        }
-        _ => ssh_octets(public_key)?,
-    };
-    let digest = Md5::digest(&octets);
-    Some(digest.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":"))
-}
-
-/// The octets of an OpenSSH public key, whose first field must name the same type as the line does.
-fn ssh_octets(line: &str) -> Option<Vec<u8>> {
-    let mut words = line.split_whitespace();
-    let (kind, coded) = (words.next()?, words.next()?);
-    let octets = STANDARD.decode(coded).ok()?;
-    let length = u32::from_be_bytes(octets.get(..4)?.try_into().ok()?) as usize;
-    let named = octets.get(4..4usize.checked_add(length)?)?;
-    (named == kind.as_bytes()).then_some(octets)
+    names::check("name", name)
 }
 
 pub async fn find(db: &Db, user: &str, name: &str) -> Result<Option<Keypair>, db::Error> {
     db.maybe(select::<Keypair>("WHERE user_id = ? AND name = ?").bind(user).bind(name)).await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_key_has_the_fingerprint_that_upstream_shows() {
-        let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMLaANPpj6Ko6K0Qa8iQJZG0C/ukuevGoosOjuJSVsOq test@example\n";
-        let shown = "cb:77:07:44:44:23:09:79:cb:8a:f6:b4:b5:0d:8e:fd";
-        assert_eq!(fingerprint("ssh", key).as_deref(), Some(shown));
-        assert_eq!(fingerprint("ssh", "zz"), None);
-        assert_eq!(fingerprint("ssh", &key.replace("ssh-ed25519", "ssh-rsa")), None);
-    }
 }

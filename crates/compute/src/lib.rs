@@ -9,20 +9,31 @@
 //! - [`documents`] version documents, outside the table
 
 pub mod actions;
-pub mod services;
-pub mod quotas;
-pub mod hypervisors;
 pub mod aggregates;
+pub mod audit_log;
+pub mod console_proxy;
+pub mod consoles;
 mod documents;
+pub mod extensions;
 pub mod external_events;
 pub mod flavors;
 pub mod hosts;
+pub mod hypervisors;
 pub mod keypairs;
 pub mod metadata;
+pub mod migrations;
+mod names;
+pub mod older_hosts;
 mod orders;
+mod projects;
+mod query;
+pub mod quotas;
+pub mod removed;
 pub mod scheduler;
 pub mod server_groups;
 pub mod servers;
+pub mod services;
+pub mod usage;
 pub mod zones;
 
 use std::sync::Arc;
@@ -39,6 +50,7 @@ pub struct Compute {
     pub bus: bus::Bus,
     pub flows: Flows,
     pub ratios: Ratios,
+    pub consoles: consoles::Consoles,
 }
 
 /// How often a host's resources are given out: `[DEFAULT] cpu_allocation_ratio` and its kin.
@@ -118,12 +130,32 @@ pub const SCHEMA: Schema = Schema {
         Migration { number: 4, name: "keypairs", sql: include_str!("../migrations/0004_keypairs.sql") },
         Migration { number: 5, name: "servers", sql: include_str!("../migrations/0005_servers.sql") },
         Migration { number: 6, name: "groups", sql: include_str!("../migrations/0006_groups.sql") },
+        Migration { number: 7, name: "consoles", sql: include_str!("../migrations/0007_consoles.sql") },
     ],
 };
 
 /// Everything that a client can ask of compute.
 pub fn operations() -> Vec<Operation<Compute>> {
-    let tables = [flavors::operations(), keypairs::operations(), servers::operations(), aggregates::operations(), hypervisors::operations(), quotas::operations(), server_groups::operations(), services::operations(), zones::operations(), external_events::operations()];
+    let tables = [
+        actions::operations(),
+        aggregates::operations(),
+        audit_log::operations(),
+        consoles::operations(),
+        extensions::operations(),
+        external_events::operations(),
+        flavors::operations(),
+        hypervisors::operations(),
+        keypairs::operations(),
+        migrations::operations(),
+        older_hosts::operations(),
+        quotas::operations(),
+        removed::operations(),
+        server_groups::operations(),
+        servers::operations(),
+        services::operations(),
+        usage::operations(),
+        zones::operations(),
+    ];
     tables.into_iter().flatten().collect()
 }
 

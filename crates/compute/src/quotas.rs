@@ -8,7 +8,10 @@ use api::{
 };
 use db::{Db, sql};
 
-use crate::Compute;
+use crate::{Compute, projects, query};
+
+/// Limit: upstream's; the columns of its database hold no more.
+const MOST: i64 = 0x7fff_ffff;
 
 /// Upstream's quotas with their defaults. `count` is used where the resource lives in our tables.
 pub const LIMITS: &[Limit] = &[
@@ -51,46 +54,46 @@ pub fn operations() -> Vec<Operation<Compute>> {
 api::wire! {
     /// New quotas; those that are not named stay.
     pub struct QuotaSet in "quota_set" {
-        cores: Option<i64> = integer(-1, i64::MAX).loose(),
-        injected_file_content_bytes: Option<i64> = integer(-1, i64::MAX).loose().until(v(2, 56)),
-        injected_file_path_bytes: Option<i64> = integer(-1, i64::MAX).loose().until(v(2, 56)),
-        injected_files: Option<i64> = integer(-1, i64::MAX).loose().until(v(2, 56)),
-        instances: Option<i64> = integer(-1, i64::MAX).loose(),
-        key_pairs: Option<i64> = integer(-1, i64::MAX).loose(),
-        metadata_items: Option<i64> = integer(-1, i64::MAX).loose(),
-        ram: Option<i64> = integer(-1, i64::MAX).loose(),
-        server_group_members: Option<i64> = integer(-1, i64::MAX).loose(),
-        server_groups: Option<i64> = integer(-1, i64::MAX).loose(),
-        fixed_ips: Option<i64> = integer(-1, i64::MAX).loose().until(v(2, 35)),
-        floating_ips: Option<i64> = integer(-1, i64::MAX).loose().until(v(2, 35)),
-        security_group_rules: Option<i64> = integer(-1, i64::MAX).loose().until(v(2, 35)),
-        security_groups: Option<i64> = integer(-1, i64::MAX).loose().until(v(2, 35)),
+        cores: Option<i64> = integer(-1, MOST).loose(),
+        injected_file_content_bytes: Option<i64> = integer(-1, MOST).loose().until(v(2, 56)),
+        injected_file_path_bytes: Option<i64> = integer(-1, MOST).loose().until(v(2, 56)),
+        injected_files: Option<i64> = integer(-1, MOST).loose().until(v(2, 56)),
+        instances: Option<i64> = integer(-1, MOST).loose(),
+        key_pairs: Option<i64> = integer(-1, MOST).loose(),
+        metadata_items: Option<i64> = integer(-1, MOST).loose(),
+        ram: Option<i64> = integer(-1, MOST).loose(),
+        server_group_members: Option<i64> = integer(-1, MOST).loose(),
+        server_groups: Option<i64> = integer(-1, MOST).loose(),
+        fixed_ips: Option<i64> = integer(-1, MOST).loose().until(v(2, 35)),
+        floating_ips: Option<i64> = integer(-1, MOST).loose().until(v(2, 35)),
+        security_group_rules: Option<i64> = integer(-1, MOST).loose().until(v(2, 35)),
+        security_groups: Option<i64> = integer(-1, MOST).loose().until(v(2, 35)),
         force: Option<bool> = flag().loose(),
-        tenant_id: Option<String> = api::wire::text(1, 255),
     }
 }
 
 api::wire! {
     /// New defaults of all projects.
     pub struct QuotaClassSet in "quota_class_set" {
-        cores: Option<i64> = integer(-1, i64::MAX).loose(),
-        injected_file_content_bytes: Option<i64> = integer(-1, i64::MAX).loose().until(v(2, 56)),
-        injected_file_path_bytes: Option<i64> = integer(-1, i64::MAX).loose().until(v(2, 56)),
-        injected_files: Option<i64> = integer(-1, i64::MAX).loose().until(v(2, 56)),
-        instances: Option<i64> = integer(-1, i64::MAX).loose(),
-        key_pairs: Option<i64> = integer(-1, i64::MAX).loose(),
-        metadata_items: Option<i64> = integer(-1, i64::MAX).loose(),
-        ram: Option<i64> = integer(-1, i64::MAX).loose(),
-        server_group_members: Option<i64> = integer(-1, i64::MAX).loose().since(v(2, 50)),
-        server_groups: Option<i64> = integer(-1, i64::MAX).loose().since(v(2, 50)),
-        fixed_ips: Option<i64> = integer(-1, i64::MAX).loose().until(v(2, 49)),
-        floating_ips: Option<i64> = integer(-1, i64::MAX).loose().until(v(2, 49)),
-        security_group_rules: Option<i64> = integer(-1, i64::MAX).loose().until(v(2, 49)),
-        security_groups: Option<i64> = integer(-1, i64::MAX).loose().until(v(2, 49)),
+        cores: Option<i64> = integer(-1, MOST).loose(),
+        injected_file_content_bytes: Option<i64> = integer(-1, MOST).loose().until(v(2, 56)),
+        injected_file_path_bytes: Option<i64> = integer(-1, MOST).loose().until(v(2, 56)),
+        injected_files: Option<i64> = integer(-1, MOST).loose().until(v(2, 56)),
+        instances: Option<i64> = integer(-1, MOST).loose(),
+        key_pairs: Option<i64> = integer(-1, MOST).loose(),
+        metadata_items: Option<i64> = integer(-1, MOST).loose(),
+        ram: Option<i64> = integer(-1, MOST).loose(),
+        server_group_members: Option<i64> = integer(-1, MOST).loose().since(v(2, 50)),
+        server_groups: Option<i64> = integer(-1, MOST).loose().since(v(2, 50)),
+        fixed_ips: Option<i64> = integer(-1, MOST).loose().until(v(2, 49)),
+        floating_ips: Option<i64> = integer(-1, MOST).loose().until(v(2, 49)),
+        security_group_rules: Option<i64> = integer(-1, MOST).loose().until(v(2, 49)),
+        security_groups: Option<i64> = integer(-1, MOST).loose().until(v(2, 49)),
     }
 }
 
 async fn show(call: Call<Compute>, Path(project): Path<String>) -> Answer<Document> {
+    query::strict(&call, v(2, 75), &["user_id"])?;
     let permitted = call.allow_on(&OfProject(&project))?;
     must_exist(&call, &project).await?;
     let mut set = quotas(&call, &project).await?;
@@ -99,6 +102,7 @@ async fn show(call: Call<Compute>, Path(project): Path<String>) -> Answer<Docume
 }
 
 async fn defaults(call: Call<Compute>, Path(project): Path<String>) -> Answer<Document> {
+    query::strict(&call, v(2, 102), &[])?;
     let permitted = call.allow_on(&OfProject(&project))?;
     must_exist(&call, &project).await?;
     let mut set = quotas(&call, DEFAULT_CLASS).await?;
@@ -107,6 +111,7 @@ async fn defaults(call: Call<Compute>, Path(project): Path<String>) -> Answer<Do
 }
 
 async fn detail(call: Call<Compute>, Path(project): Path<String>) -> Answer<Document> {
+    query::strict(&call, v(2, 75), &["user_id"])?;
     let permitted = call.allow_on(&OfProject(&project))?;
     must_exist(&call, &project).await?;
     let limits = quotas(&call, &project).await?;
@@ -123,6 +128,8 @@ async fn update(
     (Path(project), Body(new)): (Path<String>, Body<QuotaSet>),
 ) -> Answer<Document> {
     let permitted = call.allow_on(&OfProject(&project))?;
+    query::strict(&call, v(2, 75), &["user_id"])?;
+    refuse_users(&call)?;
     must_exist(&call, &project).await?;
     let force = new.force.unwrap_or(false);
     let wanted = [
@@ -149,14 +156,25 @@ async fn update(
     Ok(Document::new(permitted, json!({"quota_set": set})))
 }
 
+/// Later: quotas of single users within a project, which upstream has deprecated.
+fn refuse_users(call: &Call<Compute>) -> Answer<()> {
+    match call.query.has("user_id") {
+        false => Ok(()),
+        true => Err(Refusal::new(501, "notImplemented", "Quotas of single users are not implemented.")),
+    }
+}
+
 async fn remove(call: Call<Compute>, Path(project): Path<String>) -> Answer<Done> {
     let permitted = call.allow_on(&OfProject(&project))?;
+    query::strict(&call, v(2, 75), &["user_id"])?;
+    refuse_users(&call)?;
     call.db.run(sql("DELETE FROM quotas WHERE project_id = ?").bind(&project)).await?;
     Ok(Done::with(permitted))
 }
 
 async fn show_class(call: Call<Compute>, Path(class): Path<String>) -> Answer<Document> {
     let permitted = call.allow()?;
+    query::strict(&call, v(2, 102), &[])?;
     let mut set = class_quotas(&call).await?;
     set["id"] = json!(class);
     Ok(Document::new(permitted, json!({"quota_class_set": set})))
@@ -189,6 +207,7 @@ async fn update_class(
 
 async fn limits(call: Call<Compute>, _: NoInput) -> Answer<Document> {
     let permitted = call.allow()?;
+    query::strict(&call, v(2, 75), &["tenant_id"])?;
     let other = call.query.get("tenant_id");
     if other.is_some() {
         call.must("os_compute_api:limits:other_project", &api::Own(&call.caller))?;
@@ -299,16 +318,9 @@ async fn usage(db: &Db, name: &str, project: &str) -> Result<i64, db::Error> {
     }
 }
 
-/// Upstream: quotas of a project that identity does not know are refused; an identity that does not answer is believed.
 async fn must_exist(call: &Call<Compute>, project: &str) -> Answer<()> {
-    if call.caller.project_id.as_deref() == Some(project) {
-        return Ok(());
-    }
-    let path = format!("/v3/projects/{}", api::message::encode(project));
-    match call.peers.identity.get(clients::Rights::Service, &path).await {
-        Err(error) if error.is_missing() => {
-            Err(Refusal::bad_request(format!("Project ID {project} is not a valid project.")))
-        }
-        _ => Ok(()),
+    match projects::exists(call, project).await {
+        true => Ok(()),
+        false => Err(Refusal::bad_request(format!("Project ID {project} is not a valid project."))),
     }
 }

@@ -1,18 +1,17 @@
 //! Server groups: servers that should be together or apart.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use api::wire::{integer, list as list_of, nested, one_of, text};
 use api::{
-    Answer, Body, Call, Done, Json, Limit, Listed, Listing, NoInput, Operation, Path, Reader, Refusal, Show, Target,
-    View, delete, get, json, listing, post, v,
+    Answer, Body, Call, Done, Json, Limit, Listed, NoInput, Operation, Path, Reader, Show, Target, View,
+    delete, get, json, post, v,
 };
 use base::Time;
-use db::{Db, Order, Page, record, select, sql};
+use db::{Db, Order, Page, Queries, record, select, sql};
 
-use crate::Compute;
-
-const GROUPS: Listing = Listing { sort: &[], order: &[("created_at", Order::Asc)], ..Listing::PLAIN };
+use crate::{Compute, names, query};
 
 pub const SERVER_GROUPS: Limit =
     Limit { name: "server_groups", default: 10, count: "SELECT COUNT(*) FROM server_groups WHERE project_id = ?" };
@@ -67,6 +66,13 @@ impl Target for Group {
     }
 }
 
+impl Group {
+    /// How many servers of a group that keeps them apart may share a host.
+    pub fn most_on_a_host(&self) -> usize {
+        self.most_per_host.and_then(|most| usize::try_from(most).ok()).unwrap_or(1)
+    }
+}
+
 /// A group with the servers that are in it now.
 pub struct Shown {
     group: Group,
@@ -105,6 +111,8 @@ api::faults! {
     /// Why a call about server groups may be refused.
     pub enum GroupFault {
         NotFound(id: String) = 404 "itemNotFound" "Instance group {id} could not be found.",
+        PoliciesMissing() = 400 "badRequest"
+            "Invalid input for field/attribute server_group. 'policies' is a required property",
         RulesUnfit() = 400 "badRequest" "Only anti-affinity policy supports rules.",
         SoftTooEarly(policy: String) = 400 "badRequest"
             "Invalid input for field/attribute policies. Value: ['{policy}']. '{policy}' is not one of ['anti-affinity', 'affinity']",
@@ -113,47 +121,42 @@ api::faults! {
 }
 
 async fn list(call: Call<Compute>, _: NoInput) -> Answer<Listed<Shown>> {
+    call.allow()?;
+    query::strict(&call, v(2, 75), &["all_projects", "limit", "offset"])?;
+    let (limit, offset) = (query::limit(&call)?, query::number(&call, "offset")?.unwrap_or(0));
     let mut rows = select::<Group>("");
-    let everybody = call.query.get("all_projects").is_some_and(|text| listing::flag_value(text).unwrap_or(true));
-    if everybody {
+    // Upstream: others than administrators get their own groups, whatever they ask for.
+    if call.query.has("all_projects") && call.may_own("context_is_admin") {
         call.must("os_compute_api:os-server-groups:index:all_projects", &api::Own(&call.caller))?;
     } else {
         rows = rows.and("project_id = ?").bind(call.caller.project());
     }
-    let mut groups = call.db.page(rows, &Page { limit: None, ..page(&call)? }).await?;
     // Upstream: the offset is a place in the list, not a marker.
-    let number = |name: &str| call.query.get(name).and_then(|text| text.parse::<usize>().ok());
-    let offset = number("offset").unwrap_or(0).min(groups.len());
-    groups.drain(..offset);
-    groups.truncate(number("limit").filter(|limit| *limit > 0).unwrap_or(1000));
-    let mut shown = Vec::new();
-    for group in groups {
-        shown.push(with_members(&call.db, group).await?);
-    }
-    Ok(Listed(call.permit_listed(shown)?))
-}
-
-fn page(call: &Call<Compute>) -> Answer<Page> {
-    for name in ["limit", "offset"] {
-        if call.query.get(name).is_some_and(|text| text.parse::<u64>().is_err()) {
-            return Err(Refusal::bad_request(format!("{name} param must be an integer")));
-        }
-    }
-    let order = GROUPS.order.iter().map(|(column, order)| (column.to_string(), *order)).collect();
-    Ok(Page { sort: order, ..Page::default() })
+    let order = Page { sort: vec![("created_at".into(), Order::Asc)], ..Page::default() };
+    let groups = call.db.page(rows, &order).await?;
+    let groups: Vec<Group> = groups.into_iter().skip(offset).take(limit).collect();
+    let ids: Vec<&str> = groups.iter().map(|group| group.id.as_str()).collect();
+    let mut members = members_of(&call.db, &ids).await?;
+    let shown = groups.into_iter().map(|group| {
+        let members = members.remove(&group.id).unwrap_or_default();
+        Shown { group, members }
+    });
+    Ok(Listed(call.permit_listed(shown.collect())?))
 }
 
 async fn show(call: Call<Compute>, Path(id): Path<String>) -> Answer<Show<Shown>> {
-    let group = known(&call, &id).await?;
-    let shown = with_members(&call.db, group).await?;
-    Ok(Show(call.permit(shown)?))
+    query::strict(&call, v(2, 102), &[])?;
+    let group = call.permit(known(&call, &id).await?)?;
+    let members = members(&call.db, &id).await?.into_iter().map(|(id, _)| id).collect();
+    Ok(Show(group.map(|group| Shown { group, members })))
 }
 
 async fn create(call: Call<Compute>, Body(new): Body<NewGroup>) -> Answer<Show<Shown>> {
     let policy = new.policy.or(new.policies.and_then(|list| list.into_iter().next()));
     let Some(policy) = policy else {
-        return Err(Refusal::bad_request("Invalid input for field/attribute server_group. 'policies' is a required property"));
+        return Err(GroupFault::PoliciesMissing {}.into());
     };
+    names::check("name", &new.name)?;
     if policy.starts_with("soft-") && call.version < v(2, 15) {
         return Err(GroupFault::SoftTooEarly { policy }.into());
     }
@@ -188,29 +191,34 @@ async fn remove(call: Call<Compute>, Path(id): Path<String>) -> Answer<Done> {
     Ok(Done::with(group))
 }
 
+/// Upstream: a group of another project is there, and forbidden.
 async fn known(call: &Call<Compute>, id: &str) -> Answer<Group> {
     let missing = || GroupFault::NotFound { id: id.to_string() };
-    let group = find(&call.db, id).await?.ok_or_else(missing)?;
-    let own = call.caller.project_id.as_deref() == Some(group.project_id.as_str());
-    if own || call.may_own("context_is_admin") { Ok(group) } else { Err(missing().into()) }
+    Ok(find(&call.db, id).await?.ok_or_else(missing)?)
 }
 
 pub async fn find(db: &Db, id: &str) -> Result<Option<Group>, db::Error> {
     db.maybe(select::<Group>("WHERE id = ?").bind(id)).await
 }
 
-/// The ids and hosts of a group's servers.
-pub async fn members(db: &Db, id: &str) -> Result<Vec<(String, Option<String>)>, db::Error> {
-    let rows = db.rows(sql("SELECT id, host FROM servers WHERE group_id = ? ORDER BY created_at").bind(id)).await?;
+/// The ids and hosts of a group's servers, the oldest first.
+pub async fn members(mut db: impl Queries, id: &str) -> Result<Vec<(String, Option<String>)>, db::Error> {
+    let rows = db.rows(sql("SELECT id, host FROM servers WHERE group_id = ? ORDER BY created_at, id").bind(id)).await?;
     rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
 }
 
-async fn with_members(db: &Db, group: Group) -> Result<Shown, db::Error> {
-    let members = members(db, &group.id).await?.into_iter().map(|(id, _)| id).collect();
-    Ok(Shown { group, members })
+/// The servers of several groups.
+async fn members_of(db: &Db, ids: &[&str]) -> Result<BTreeMap<String, Vec<String>>, db::Error> {
+    let mut members: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let query = sql("SELECT group_id, id FROM servers WHERE group_id IN (?) ORDER BY created_at, id");
+    for row in &db.rows(query.bind_list(ids.iter().copied())).await? {
+        members.entry(row.get(0)?).or_default().push(row.get(1)?);
+    }
+    Ok(members)
 }
 
 /// Whether the caller's project has the group.
 pub async fn exists(call: &Call<Compute>, id: &str) -> Answer<bool> {
-    Ok(known(call, id).await.is_ok())
+    let Some(group) = find(&call.db, id).await? else { return Ok(false) };
+    Ok(call.caller.project() == group.project_id || call.may_own("context_is_admin"))
 }

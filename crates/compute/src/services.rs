@@ -2,13 +2,19 @@
 
 use api::wire::{flag, one_of, text};
 use api::{
-    Answer, Call, Document, Done, Json, NoInput, Operation, Path, Refusal, delete, get, json, put, v,
+    Answer, AnyBody, Call, Document, Done, Json, NoInput, Operation, Path, Permitted, Refusal, delete, get, json, put,
+    v,
 };
 use base::Time;
 use db::sql;
 
-use crate::Compute;
 use crate::hosts::{self, Host};
+use crate::zones::{self, DEFAULT_ZONE};
+use crate::{Compute, names, query};
+
+/// The zone of the controllers' own services. Upstream's `internal_service_availability_zone`.
+pub const INTERNAL: &str = "internal";
+const AGENT: &str = "nova-compute";
 
 pub fn operations() -> Vec<Operation<Compute>> {
     vec![
@@ -37,6 +43,21 @@ api::wire! {
     }
 }
 
+api::faults! {
+    /// Why a call about services may be refused.
+    pub enum ServiceFault {
+        NotAnAgent(binary: String) = 400 "badRequest"
+            "Updating a {binary} service is not supported. Only nova-compute services can be updated.",
+        NoBinary(binary: String, host: String) = 404 "itemNotFound" "Could not find binary {binary} on host {host}.",
+        ReasonWhenEnabled() = 400 "badRequest"
+            "Specifying 'disabled_reason' with status 'enabled' is invalid.",
+        NothingAsked() = 400 "badRequest"
+            "No updates were requested. Fields 'status' or 'forced_down' should be specified.",
+        HasServers() = 409 "conflictingRequest"
+            "Unable to delete compute service that is hosting instances. Migrate or delete the instances first.",
+    }
+}
+
 /// One row of `openstack compute service list`.
 pub struct Entry {
     pub binary: &'static str,
@@ -60,7 +81,7 @@ pub async fn entries(compute: &Compute) -> Result<Vec<Entry>, db::Error> {
         host: controller.clone(),
         uuid: base::id::dashed(&format!("{:032x}", 0xfe00_0000_u64 + number as u64)).unwrap_or_default(),
         number: 1_000_000 + number,
-        zone: "internal".into(),
+        zone: INTERNAL.into(),
         up: true,
         seen_at: base::clock::now(),
         disabled: false,
@@ -68,10 +89,11 @@ pub async fn entries(compute: &Compute) -> Result<Vec<Entry>, db::Error> {
         forced_down: false,
     };
     let mut entries = vec![inner("nova-scheduler", 1), inner("nova-conductor", 2)];
+    let mut zones = zones::of_hosts(&compute.db).await?;
     for host in hosts {
-        let zone = crate::zones::of_host(&compute.db, &host.name).await?;
+        let zone = zones.remove(&host.name).unwrap_or_else(|| DEFAULT_ZONE.to_string());
         entries.push(Entry {
-            binary: "nova-compute",
+            binary: AGENT,
             up: host.is_up(),
             uuid: service_uuid(&host),
             number: host.number,
@@ -118,54 +140,65 @@ fn view(entry: &Entry, call: &Call<Compute>) -> Json {
 
 async fn list(call: Call<Compute>, _: NoInput) -> Answer<Document> {
     let permitted = call.allow()?;
+    query::strict(&call, v(2, 75), &["host", "binary"])?;
     let entries = entries(&call.service).await?;
+    let asked = |key: &str| call.query.get(key).filter(|text| !text.is_empty());
     let wanted = |entry: &&Entry| {
-        call.query.get("host").is_none_or(|host| host == entry.host)
-            && call.query.get("binary").is_none_or(|binary| binary == entry.binary)
+        asked("host").is_none_or(|host| host == entry.host)
+            && asked("binary").is_none_or(|binary| binary == entry.binary)
     };
     let views: Vec<Json> = entries.iter().filter(wanted).map(|entry| view(entry, &call)).collect();
     Ok(Document::new(permitted, json!({"services": views})))
 }
 
 /// From 2.53 the path has a UUID; before, it has a verb.
-async fn update(call: Call<Compute>, (Path(id), body): (Path<String>, api::AnyBody)) -> Answer<Document> {
+async fn update(call: Call<Compute>, (Path(id), AnyBody(body)): (Path<String>, AnyBody)) -> Answer<Document> {
     let permitted = call.allow()?;
-    if call.version >= v(2, 53) {
-        let change: ServiceChange = read(&call, body.0)?;
-        let host = by_uuid(&call, &id).await?;
-        let entry = apply(&call, host, change).await?;
-        return Ok(Document::new(permitted, json!({"service": view(&entry, &call)})));
+    if call.version < v(2, 53) {
+        return older_update(call, permitted, &id, body).await;
     }
-    let change: OlderChange = read(&call, body.0)?;
-    let host = hosts::find(&call.db, &change.host).await?.filter(|_| change.binary == "nova-compute");
-    let missing = || Refusal::not_found(format!("Could not find binary {} on host {}.", change.binary, change.host));
-    let host = host.ok_or_else(missing)?;
-    let plain = ServiceChange { status: None, disabled_reason: None, forced_down: None };
-    let change = match id.as_str() {
-        "enable" => ServiceChange { status: Some("enabled".into()), ..plain },
-        "disable" => ServiceChange { status: Some("disabled".into()), ..plain },
-        "disable-log-reason" => match &change.disabled_reason {
-            Some(reason) => {
-                ServiceChange { status: Some("disabled".into()), disabled_reason: Some(reason.clone()), ..plain }
-            }
-            None => return Err(Refusal::bad_request("Missing disabled reason field")),
-        },
-        "force-down" if call.version >= v(2, 11) => match change.forced_down {
-            Some(down) => ServiceChange { forced_down: Some(down), ..plain },
-            None => return Err(Refusal::bad_request("Missing forced_down field")),
-        },
-        _ => return Err(Refusal::not_found("Unknown action")),
-    };
-    let verb = id;
+    let change: ServiceChange = read(&call, body)?;
+    let host = by_uuid(&call, &id, "could not be found").await?;
+    if change.status.as_deref() == Some("enabled") && change.disabled_reason.is_some() {
+        return Err(ServiceFault::ReasonWhenEnabled {}.into());
+    }
+    if change.status.is_none() && change.forced_down.is_none() {
+        return Err(ServiceFault::NothingAsked {}.into());
+    }
     let entry = apply(&call, host, change).await?;
-    let mut shown = json!({"host": entry.host, "binary": entry.binary});
-    match verb.as_str() {
-        "force-down" => shown["forced_down"] = json!(entry.forced_down),
-        _ => shown["status"] = json!(if entry.disabled { "disabled" } else { "enabled" }),
+    Ok(Document::new(permitted, json!({"service": view(&entry, &call)})))
+}
+
+async fn older_update(call: Call<Compute>, permitted: Permitted<()>, verb: &str, body: Json) -> Answer<Document> {
+    let change: OlderChange = read(&call, body)?;
+    names::check_host(&change.host)?;
+    let OlderChange { host, binary, disabled_reason, forced_down } = change;
+    let mut wanted = ServiceChange { status: None, disabled_reason: None, forced_down: None };
+    let mut shown = json!({"host": host, "binary": binary});
+    match verb {
+        "enable" => wanted.status = Some("enabled".into()),
+        "disable" => wanted.status = Some("disabled".into()),
+        "disable-log-reason" => {
+            let reason = disabled_reason.ok_or_else(|| Refusal::bad_request("Missing disabled reason field"))?;
+            shown["disabled_reason"] = json!(reason);
+            wanted.status = Some("disabled".into());
+            wanted.disabled_reason = Some(reason);
+        }
+        "force-down" if call.version >= v(2, 11) => {
+            let down = forced_down.ok_or_else(|| Refusal::bad_request("Missing forced_down field"))?;
+            shown["forced_down"] = json!(down);
+            wanted.forced_down = Some(down);
+        }
+        _ => return Err(Refusal::not_found("Unknown action")),
     }
-    if verb == "disable-log-reason" {
-        shown["disabled_reason"] = json!(entry.disabled_reason);
+    if let Some(status) = &wanted.status {
+        shown["status"] = json!(status);
     }
+    if binary != AGENT {
+        return Err(ServiceFault::NotAnAgent { binary }.into());
+    }
+    let found = hosts::find(&call.db, &host).await?.ok_or(ServiceFault::NoBinary { binary, host })?;
+    apply(&call, found, wanted).await?;
     Ok(Document::new(permitted, json!({"service": shown})))
 }
 
@@ -174,62 +207,60 @@ fn read<T: api::wire::Wire>(call: &Call<Compute>, body: Json) -> Answer<T> {
     T::read_body(body, at).map_err(|problem| problem.refusal(api::Envelope::Compute))
 }
 
-async fn by_uuid(call: &Call<Compute>, id: &str) -> Answer<Host> {
-    if !base::id::is_uuid(id) {
+/// The host of an agent by the agent's UUID. `absent` is what is said of one that is not there.
+async fn by_uuid(call: &Call<Compute>, id: &str, absent: &str) -> Answer<Host> {
+    let Some(id) = base::id::dashed(id) else {
         return Err(Refusal::bad_request(format!("Invalid uuid {id}")));
+    };
+    if let Some(host) = hosts::all(&call.db).await?.into_iter().find(|host| service_uuid(host) == id) {
+        return Ok(host);
     }
-    let found = hosts::all(&call.db).await?.into_iter().find(|host| service_uuid(host) == id);
-    if found.is_none() && entries(&call.service).await?.iter().any(|entry| entry.uuid == id) {
-        return Err(Refusal::bad_request("Updating a nova-scheduler or nova-conductor service is not supported. Must be a nova-compute service."));
+    match entries(&call.service).await?.into_iter().find(|entry| entry.uuid == id) {
+        Some(entry) => Err(ServiceFault::NotAnAgent { binary: entry.binary.into() }.into()),
+        None => Err(Refusal::not_found(format!("Service {id} {absent}."))),
     }
-    found.ok_or_else(|| Refusal::not_found(format!("Service {id} could not be found.")))
 }
 
 async fn apply(call: &Call<Compute>, host: Host, change: ServiceChange) -> Answer<Entry> {
     let disabled = change.status.as_deref().map(|status| status == "disabled");
-    if change.disabled_reason.is_some() && disabled != Some(true) {
-        return Err(Refusal::bad_request("Specifying disabled_reason when status is not 'disabled' is invalid."));
-    }
-    if disabled.is_none() && change.forced_down.is_none() {
-        return Err(Refusal::bad_request("No updates were requested. Fields 'status' or 'forced_down' should be specified."));
-    }
-    let is_disabled = disabled.unwrap_or(host.disabled);
     let reason = match disabled {
         Some(true) => change.disabled_reason,
         Some(false) => None,
-        None => host.disabled_reason.clone(),
+        None => host.disabled_reason,
     };
-    let forced_down = change.forced_down.unwrap_or(host.forced_down);
     let query = sql("UPDATE hosts SET disabled = ?, disabled_reason = ?, forced_down = ?, updated_at = ? WHERE name = ?");
-    let query = query.bind(is_disabled).bind(&reason).bind(forced_down).bind(base::clock::now()).bind(&host.name);
-    call.db.run(query).await?;
+    let query = query.bind(disabled.unwrap_or(host.disabled)).bind(&reason);
+    let query = query.bind(change.forced_down.unwrap_or(host.forced_down)).bind(base::clock::now());
+    call.db.run(query.bind(&host.name)).await?;
     let all = entries(&call.service).await?;
-    let found = all.into_iter().find(|entry| entry.binary == "nova-compute" && entry.host == host.name);
-    found.ok_or_else(|| Refusal::not_found(format!("Service of host {} could not be found.", host.name)))
+    let found = all.into_iter().find(|entry| entry.binary == AGENT && entry.host == host.name);
+    found.ok_or_else(|| ServiceFault::NoBinary { binary: AGENT.into(), host: host.name }.into())
 }
 
-/// Forgets a host. Refused while it has servers.
+/// Forgets a host. Refused while it has servers, or anything else has a claim on it.
 async fn remove(call: Call<Compute>, Path(id): Path<String>) -> Answer<Done> {
     let permitted = call.allow()?;
     let host = match id.parse::<i64>() {
-        Ok(number) if call.version < v(2, 53) => {
+        _ if call.version >= v(2, 53) => by_uuid(&call, &id, "not found").await?,
+        Ok(number) => {
             let found = hosts::all(&call.db).await?.into_iter().find(|host| host.number == number);
-            found.ok_or_else(|| Refusal::not_found(format!("Service {id} could not be found.")))?
+            found.ok_or_else(|| Refusal::not_found(format!("Service {id} not found.")))?
         }
-        _ if call.version < v(2, 53) => return Err(Refusal::bad_request(format!("Invalid id {id}"))),
-        _ => by_uuid(&call, &id).await?,
+        Err(_) => return Err(Refusal::bad_request("Invalid input received: id must be an integer")),
     };
-    let servers = call.db.count(sql("SELECT COUNT(*) FROM servers WHERE host = ?").bind(&host.name)).await?;
-    if servers > 0 {
-        return Err(Refusal::conflict("Unable to delete compute service that is hosting instances. Migrate or delete the instances first."));
+    if call.db.count(sql("SELECT COUNT(*) FROM servers WHERE host = ?").bind(&host.name)).await? > 0 {
+        return Err(ServiceFault::HasServers {}.into());
     }
+    // Invariant: placement forgets the host first, so that no claim can be made on a host that is going.
     let path = format!("/resource_providers/{}", host.uuid);
     match call.peers.placement.delete(clients::Rights::Service, &path).await {
-        Err(error) if error.status() == 409 => return Err(Refusal::conflict(error.message().to_string())),
+        Err(error) if error.status() == 409 => return Err(ServiceFault::HasServers {}.into()),
         Err(error) if !error.is_missing() => return Err(api::failed("forgetting a host at placement", &error)),
         _ => {}
     }
-    call.db.run(sql("DELETE FROM hosts WHERE name = ?").bind(&host.name)).await?;
+    let mut tx = call.db.begin().await?;
+    tx.run(sql("DELETE FROM aggregate_hosts WHERE host = ?").bind(&host.name)).await?;
+    tx.run(sql("DELETE FROM hosts WHERE name = ?").bind(&host.name)).await?;
+    tx.commit().await?;
     Ok(Done::with(permitted))
 }
-

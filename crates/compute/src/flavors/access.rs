@@ -1,11 +1,11 @@
 //! Which projects may use a private flavor.
 
 use api::wire::text;
-use api::{Action, Answer, Call, Document, Json, Operation, OrConflict, Path, Permitted, action, get, json};
+use api::{Action, Answer, Call, Document, Json, Operation, OrConflict, Path, Permitted, action, get, json, v};
 use db::{record, select, sql};
 
 use super::{Flavor, FlavorFault, find};
-use crate::Compute;
+use crate::{Compute, query};
 
 pub fn operations() -> Vec<Operation<Compute>> {
     vec![
@@ -47,6 +47,7 @@ api::faults! {
 }
 
 async fn list(call: Call<Compute>, Path(id): Path<String>) -> Answer<Document> {
+    query::strict(&call, v(2, 102), &[])?;
     let flavor = known(&call, id).await?;
     if flavor.is_public {
         return Err(AccessFault::Public {}.into());
@@ -56,10 +57,13 @@ async fn list(call: Call<Compute>, Path(id): Path<String>) -> Answer<Document> {
 
 async fn add(call: Call<Compute>, (Path(id), Action(to)): (Path<String>, Action<Tenant>)) -> Answer<Document> {
     let flavor = known(&call, id).await?;
-    if flavor.is_public {
+    if !crate::projects::exists(&call, &to.tenant).await {
+        return Err(AccessFault::NoProject { project: to.tenant }.into());
+    }
+    // Upstream: before 2.7 a public flavor may have a list; it means nothing.
+    if flavor.is_public && call.version >= v(2, 7) {
         return Err(AccessFault::AddToPublic {}.into());
     }
-    must_exist(&call, &to.tenant).await?;
     let access = Access { flavor_id: flavor.id.clone(), project_id: to.tenant };
     let exists = || AccessFault::Exists { id: access.flavor_id.clone(), project: access.project_id.clone() };
     call.db.insert(&access).await.or_conflict(exists)?;
@@ -68,7 +72,6 @@ async fn add(call: Call<Compute>, (Path(id), Action(to)): (Path<String>, Action<
 
 async fn remove(call: Call<Compute>, (Path(id), Action(from)): (Path<String>, Action<Tenant>)) -> Answer<Document> {
     let flavor = known(&call, id).await?;
-    must_exist(&call, &from.tenant).await?;
     let gone = sql("DELETE FROM flavor_access WHERE flavor_id = ? AND project_id = ?");
     if call.db.run(gone.bind(&flavor.id).bind(&from.tenant)).await? == 0 {
         return Err(AccessFault::Missing { id: flavor.id.clone(), project: from.tenant }.into());
@@ -86,13 +89,4 @@ async fn shown(call: &Call<Compute>, flavor: Permitted<Flavor>) -> Answer<Docume
     let entry = |row: &Access| json!({"flavor_id": row.flavor_id, "tenant_id": row.project_id});
     let entries: Vec<Json> = rows.iter().map(entry).collect();
     Ok(Document::of(flavor, |_| json!({"flavor_access": entries})))
-}
-
-/// Upstream: a project that identity does not know is refused; an identity that does not answer is believed.
-async fn must_exist(call: &Call<Compute>, project: &str) -> Answer<()> {
-    let path = format!("/v3/projects/{}", api::message::encode(project));
-    match call.peers.identity.get(clients::Rights::Service, &path).await {
-        Err(error) if error.is_missing() => Err(AccessFault::NoProject { project: project.to_string() }.into()),
-        _ => Ok(()),
-    }
 }

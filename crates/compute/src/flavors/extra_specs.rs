@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 
 use api::wire::{map, text};
 use api::{
-    Answer, Body, Call, Document, Done, Json, Operation, Path, Permitted, Refusal, delete, get, json, post, put,
+    Answer, AnyBody, Body, Call, Document, Done, Json, Operation, Path, Permitted, Refusal, delete, get, json, post,
+    put, v,
 };
 use db::sql;
 
-use super::{Flavor, FlavorFault, find, find_visible};
-use crate::Compute;
+use super::{Flavor, FlavorFault, find, find_visible, known_specs};
+use crate::{Compute, query};
 
+/// Limit: how often a change is tried again when somebody else changes the same flavor; upstream's.
+const TRIES: usize = 10;
 const KEY: &str = r"^[a-zA-Z0-9_.\-: ]+$";
 
 pub fn operations() -> Vec<Operation<Compute>> {
@@ -33,21 +36,24 @@ api::wire! {
 }
 
 async fn list(call: Call<Compute>, Path(id): Path<String>) -> Answer<Document> {
+    query::strict(&call, v(2, 102), &[])?;
     let flavor = call.permit(find_visible(&call, &id).await?)?;
     Ok(Document::of(flavor, |flavor| json!({"extra_specs": flavor.extra_specs})))
 }
 
 async fn create(call: Call<Compute>, (Path(id), Body(new)): (Path<String>, Body<NewSpecs>)) -> Answer<Document> {
-    let mut flavor = known(&call, id).await?;
-    if let Some(bad) = new.extra_specs.keys().find(|key| !is_key(key)) {
-        return Err(bad_key(bad));
-    }
-    flavor.extra_specs.extend(new.extra_specs.clone());
-    save(&call, &flavor).await?;
+    let flavor = known(&call, id).await?;
+    check(&call, &new.extra_specs).await?;
+    change(&call, &flavor.id, |specs| {
+        specs.extend(new.extra_specs.clone());
+        true
+    })
+    .await?;
     Ok(Document::of(flavor, |_| json!({"extra_specs": new.extra_specs})))
 }
 
 async fn show(call: Call<Compute>, Path((id, key)): Path<(String, String)>) -> Answer<Document> {
+    query::strict(&call, v(2, 102), &[])?;
     let flavor = call.permit(find_visible(&call, &id).await?)?;
     let value = flavor.extra_specs.get(&key).cloned().ok_or_else(|| missing(&flavor.id, &key))?;
     Ok(Document::of(flavor, |_| one(&key, &value)))
@@ -55,30 +61,30 @@ async fn show(call: Call<Compute>, Path((id, key)): Path<(String, String)>) -> A
 
 async fn update(
     call: Call<Compute>,
-    (Path((id, key)), api::AnyBody(body)): (Path<(String, String)>, api::AnyBody),
+    (Path((id, key)), AnyBody(body)): (Path<(String, String)>, AnyBody),
 ) -> Answer<Document> {
-    let mut flavor = known(&call, id).await?;
+    let flavor = known(&call, id).await?;
     let given = body.as_object().filter(|map| map.len() == 1).and_then(|map| map.get(&key));
     let value = match given {
         Some(Json::String(text)) if text.len() <= 255 => text.clone(),
         Some(Json::Number(number)) => number.to_string(),
         _ => return Err(Refusal::bad_request("Request body and URI mismatch")),
     };
-    if !is_key(&key) {
-        return Err(bad_key(&key));
-    }
-    flavor.extra_specs.insert(key.clone(), value.clone());
-    save(&call, &flavor).await?;
+    check(&call, &BTreeMap::from([(key.clone(), value.clone())])).await?;
+    change(&call, &flavor.id, |specs| {
+        specs.insert(key.clone(), value.clone());
+        true
+    })
+    .await?;
     Ok(Document::of(flavor, |_| one(&key, &value)))
 }
 
 async fn remove(call: Call<Compute>, Path((id, key)): Path<(String, String)>) -> Answer<Done> {
-    let mut flavor = known(&call, id).await?;
-    if flavor.extra_specs.remove(&key).is_none() {
-        return Err(missing(&flavor.id, &key));
+    let flavor = known(&call, id).await?;
+    match change(&call, &flavor.id, |specs| specs.remove(&key).is_some()).await? {
+        true => Ok(Done::with(flavor)),
+        false => Err(missing(&flavor.id, &key)),
     }
-    save(&call, &flavor).await?;
-    Ok(Done::with(flavor))
 }
 
 async fn known(call: &Call<Compute>, id: String) -> Answer<Permitted<Flavor>> {
@@ -86,10 +92,39 @@ async fn known(call: &Call<Compute>, id: String) -> Answer<Permitted<Flavor>> {
     call.permit(flavor)
 }
 
-async fn save(call: &Call<Compute>, flavor: &Flavor) -> Answer<()> {
-    let change = sql("UPDATE flavors SET extra_specs = ? WHERE id = ?");
-    call.db.run(change.bind(&flavor.extra_specs).bind(&flavor.id)).await?;
+/// Refuses keys that are none, and from 2.86 values that a known key cannot have.
+async fn check(call: &Call<Compute>, specs: &BTreeMap<String, String>) -> Answer<()> {
+    if let Some(bad) = specs.keys().find(|key| !is_key(key)) {
+        return Err(bad_key(bad));
+    }
+    if call.version >= v(2, 86) {
+        for (key, value) in specs {
+            known_specs::check(call, key, value).await?;
+        }
+    }
     Ok(())
+}
+
+/// Changes a flavor's specs by compare and swap. `change` says whether there is anything to keep.
+async fn change(
+    call: &Call<Compute>,
+    id: &str,
+    change: impl Fn(&mut BTreeMap<String, String>) -> bool,
+) -> Answer<bool> {
+    for _ in 0..TRIES {
+        let missing = || FlavorFault::NotFound { id: id.to_string() };
+        let flavor = find(&call.db, id).await?.ok_or_else(missing)?;
+        let mut specs = flavor.extra_specs.clone();
+        if !change(&mut specs) {
+            return Ok(false);
+        }
+        let swap = sql("UPDATE flavors SET extra_specs = ? WHERE id = ? AND extra_specs = ?");
+        if call.db.run(swap.bind(&specs).bind(id).bind(&flavor.extra_specs)).await? > 0 {
+            return Ok(true);
+        }
+    }
+    let words = format!("Flavor {id} extra spec cannot be updated or created after {TRIES} retries.");
+    Err(Refusal::conflict(words))
 }
 
 fn is_key(key: &str) -> bool {
