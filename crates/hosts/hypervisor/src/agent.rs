@@ -23,9 +23,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 use crate::hypervisor::{Hypervisor, Identity, Vnc, Work};
-use crate::limits::{
-    ATTEMPTS, BACKOFF, BACKOFF_MAX, COMPARE, CONSOLE_BYTES, CONTROLLERS_AGAIN, REPORT, WORKERS,
-};
+use crate::limits::{ATTEMPTS, BACKOFF, BACKOFF_MAX, COMPARE, CONSOLE_BYTES, CONTROLLERS_AGAIN, REPORT, WORKERS};
 use desk::Desk;
 
 /// The way to the controllers. [`HostError::Never`] is their refusal; every other error means that nobody answered.
@@ -72,12 +70,7 @@ impl Agent {
         Agent::paced(who, driver, controllers, Pace::default())
     }
 
-    pub fn paced(
-        who: Identity,
-        driver: Arc<dyn Hypervisor>,
-        controllers: Arc<dyn Controllers>,
-        pace: Pace,
-    ) -> Agent {
+    pub fn paced(who: Identity, driver: Arc<dyn Hypervisor>, controllers: Arc<dyn Controllers>, pace: Pace) -> Agent {
         let (desk, poked, news) = (Mutex::default(), Notify::new(), Notify::new());
         let workers = Semaphore::new(WORKERS);
         Agent { inner: Arc::new(Inner { who, pace, driver, controllers, desk, poked, news, workers }) }
@@ -145,13 +138,15 @@ impl Inner {
 
     async fn hello(&self) -> Result<(), HostError> {
         let host = self.driver.host(&self.who).await?;
-        let host = serde_json::to_value(host).map_err(|error| HostError::never("describing this host").because(error))?;
+        let host =
+            serde_json::to_value(host).map_err(|error| HostError::never("describing this host").because(error))?;
         self.controllers.request(message::HELLO, host).await.map(|_| ())
     }
 
     async fn desired(&self) -> Result<Desired, HostError> {
         let answer = self.controllers.request(message::DESIRED, json!({ "host": self.who.name })).await?;
-        serde_json::from_value(answer).map_err(|error| HostError::again("reading the controllers' order").because(error))
+        serde_json::from_value(answer)
+            .map_err(|error| HostError::again("reading the controllers' order").because(error))
     }
 
     /// Compares when poked and from time to time. One comparison at a time, so that none overtakes another.
@@ -257,7 +252,10 @@ impl Inner {
 enum Order {
     Guest(Box<Guest>),
     /// The controllers know no such server here.
-    Gone { id: String, generation: u64 },
+    Gone {
+        id: String,
+        generation: u64,
+    },
 }
 
 impl Order {

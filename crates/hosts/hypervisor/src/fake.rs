@@ -128,7 +128,9 @@ impl Fake {
         let mut inside = self.inside();
         inside.orders = inside.orders.wrapping_add(1);
         match inside.behaviour.lose_every {
-            every if every > 0 && inside.orders.is_multiple_of(every) => Err(HostError::again("hearing an answer that was lost")),
+            every if every > 0 && inside.orders.is_multiple_of(every) => {
+                Err(HostError::again("hearing an answer that was lost"))
+            }
             _ => Ok(()),
         }
     }
@@ -180,7 +182,9 @@ impl Inside {
             Power::Running => State::Running,
             Power::Held => State::Held,
             Power::Paused => State::Paused,
-            Power::Suspended if !matches!(was, Some(State::Running | State::Paused | State::Held | State::Suspended)) => {
+            Power::Suspended
+                if !matches!(was, Some(State::Running | State::Paused | State::Held | State::Suspended)) =>
+            {
                 return Err(HostError::never("the server does not run, so it cannot be suspended"));
             }
             Power::Suspended => State::Suspended,

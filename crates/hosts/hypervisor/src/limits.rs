@@ -13,6 +13,8 @@ pub const BACKOFF: Duration = Duration::from_millis(500);
 pub const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// Limit: how long a guest may take to shut down before its plug is pulled; upstream's default.
 pub const SHUTDOWN: Duration = Duration::from_secs(60);
+/// Limit: the longest timeout that an image may ask for (`os_shutdown_timeout`).
+pub const SHUTDOWN_MAX: Duration = Duration::from_secs(600);
 /// Limit: the power button is pressed again after this, because a guest that is still booting ignores it.
 pub const BUTTON_AGAIN: Duration = Duration::from_secs(10);
 /// Limit: from starting QEMU to its answer on the monitor; 0.2 s on an idle host, tens of seconds on a starved one.
@@ -31,6 +33,8 @@ pub const KVM_PROBE: Duration = Duration::from_secs(5);
 pub const TOOL: Duration = Duration::from_secs(60);
 /// Limit: pieces of an image on their way from the image service to the disk.
 pub const IMAGE_CHUNKS: usize = 16;
+/// Limit: how long an image service may send nothing.
+pub const IMAGE_STALL: Duration = Duration::from_secs(60);
 /// Limit: a guest's record on disk, which holds its order without the config drive.
 pub const RECORD_BYTES: u64 = 1 << 20;
 /// Limit: all files of one config drive; user data is at most 64 KiB, personality and vendor data a few times that.

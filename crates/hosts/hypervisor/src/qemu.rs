@@ -33,6 +33,7 @@ mod start;
 mod taps;
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -133,10 +134,21 @@ impl Qemu {
             (VirtType::Kvm, _) | (VirtType::Auto, Some(true)) => Accel::Kvm,
             _ => Accel::Tcg,
         };
+        let owner = Owner::find(config.user.as_deref(), &data_dir)?;
+        let (guests_dir, cache_dir) = (data_dir.join("guests"), data_dir.join("cache"));
+        let images = Cache::open(cache_dir.clone(), images).map_err(failed)?;
+        for dir in [&guests_dir, &cache_dir] {
+            keep_to_ourselves(dir, owner).map_err(failed)?;
+        }
+        if let Some(name) = &config.netns
+            && !Path::new("/run/netns").join(name).exists()
+        {
+            return Err(HostError::never(format!("there is no network namespace {name}")));
+        }
         let shared = Arc::new(Shared {
-            guests_dir: data_dir.join("guests"),
-            images: Cache::open(data_dir.join("cache"), images).map_err(failed)?,
-            owner: Owner::find(config.user.as_deref(), &data_dir)?,
+            guests_dir,
+            images,
+            owner,
             boots: Semaphore::new(config.boots.max(1)),
             seats: Mutex::default(),
             changes: broadcast::channel(CHANGES).0,
@@ -152,7 +164,9 @@ impl Qemu {
 
 impl Hypervisor for Qemu {
     fn host<'a>(&'a self, who: &'a Identity) -> Work<'a, Host> {
-        Box::pin(async move { Ok(facts::host(who, &self.shared.qemu, self.shared.accel, &self.shared.config.data_dir)) })
+        Box::pin(
+            async move { Ok(facts::host(who, &self.shared.qemu, self.shared.accel, &self.shared.config.data_dir)) },
+        )
     }
 
     fn guests(&self) -> Work<'_, Vec<Report>> {
@@ -256,9 +270,15 @@ impl Owner {
     }
 }
 
+/// Lets nobody into a directory but us and the user that QEMU runs as.
+fn keep_to_ourselves(dir: &Path, owner: Option<Owner>) -> std::io::Result<()> {
+    let mode = if owner.is_some() { 0o710 } else { 0o700 };
+    std::os::unix::fs::chown(dir, None, owner.map(|owner| owner.gid))?;
+    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(mode))
+}
+
 /// Whether an ordinary user may walk to `dir` and open taps.
 fn reachable(dir: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
     let mode = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.permissions().mode());
     dir.ancestors().all(|path| mode(path) & 0o001 != 0) && mode(Path::new("/dev/net/tun")) & 0o006 == 0o006
 }

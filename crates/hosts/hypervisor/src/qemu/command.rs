@@ -233,10 +233,10 @@ mod tests {
 
     fn words(guest: &Guest, netns: Option<&str>, owner: Option<Owner>) -> Vec<String> {
         let qemu = Qemu { binary: "qemu-system-x86_64".into(), sandbox: true, ..Qemu::default() };
-        let places = guest.disks.iter().map(|disk| Place::File {
-            path: PathBuf::from(format!("/d/{}.qcow2", disk.id)),
-            format: "qcow2",
-        });
+        let places = guest
+            .disks
+            .iter()
+            .map(|disk| Place::File { path: PathBuf::from(format!("/d/{}.qcow2", disk.id)), format: "qcow2" });
         let places: Vec<_> = places.collect();
         let start = Start {
             guest,

@@ -25,7 +25,7 @@ use super::qmp::Status;
 use super::record::{Phase, Record};
 use super::seat::{Live, Seat};
 use super::{Shared, command, disks, lock, memory, process, taps};
-use crate::limits::{BUTTON_AGAIN, QMP_ANSWER};
+use crate::limits::{BUTTON_AGAIN, QMP_ANSWER, SHUTDOWN_MAX};
 
 impl Shared {
     /// Finds the guests that an earlier run of ours left here.
@@ -87,7 +87,7 @@ impl Shared {
             return Ok(());
         }
         record.begin(order);
-        seat.keep(&record)?;
+        seat.note(&record)?;
 
         if order.disk_generation > record.disk_generation {
             self.renew_disk(&seat, &mut record, order).await?;
@@ -209,7 +209,7 @@ impl Shared {
     async fn press_power(&self, seat: &Seat, record: &Record) {
         let Some(live) = seat.live().filter(|live| live.qmp.status() == Status::Running) else { return };
         let asked = record.order.hints.get("os_shutdown_timeout").and_then(|seconds| seconds.parse().ok());
-        let patience = asked.map_or(self.config.shutdown_timeout, Duration::from_secs);
+        let patience = asked.map_or(self.config.shutdown_timeout, Duration::from_secs).min(SHUTDOWN_MAX);
         let deadline = Instant::now() + patience;
         let mut status = live.qmp.follow();
         while Instant::now() < deadline {

@@ -26,9 +26,17 @@ const TRAITS: &[&str] = &[
 ];
 
 /// The processor flags that have a trait, and its name where that is not the flag's.
-const FLAGS: &[(&str, &str)] =
-    &[("pni", "SSE3"), ("sse4_1", "SSE41"), ("sse4_2", "SSE42"), ("aes", "AESNI"), ("pclmulqdq", "CLMUL"),
-      ("sha_ni", "SHA"), ("fma", "FMA3"), ("bmi1", "BMI"), ("rtm", "TSX")];
+const FLAGS: &[(&str, &str)] = &[
+    ("pni", "SSE3"),
+    ("sse4_1", "SSE41"),
+    ("sse4_2", "SSE42"),
+    ("aes", "AESNI"),
+    ("pclmulqdq", "CLMUL"),
+    ("sha_ni", "SHA"),
+    ("fma", "FMA3"),
+    ("bmi1", "BMI"),
+    ("rtm", "TSX"),
+];
 const SAME_NAME: &[&str] = &[
     "sse", "sse2", "ssse3", "sse4a", "avx", "avx2", "bmi2", "f16c", "fma4", "mmx", "abm", "tbm", "xop", "avx512f",
     "avx512bw", "avx512cd", "avx512dq", "avx512vl", "vmx", "svm", "pdpe1gb", "stibp",

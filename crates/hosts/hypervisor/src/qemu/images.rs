@@ -2,6 +2,8 @@
 //!
 //! Invariant: a file under its final name is complete and was verified. It is mode 0444, because a careless block
 //! commit of one guest's overlay would otherwise change every other guest's disk.
+//!
+//! Later: images that no guest has used for a day are removed; today an operator deletes them by hand.
 
 use std::collections::HashMap;
 use std::fs::Permissions;
@@ -15,10 +17,11 @@ use sha2::digest::DynDigest;
 use tokio::fs::{self, File};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::qcow2;
 use crate::hypervisor::Images;
-use crate::limits::IMAGE_CHUNKS;
+use crate::limits::{IMAGE_CHUNKS, IMAGE_STALL};
 
 /// What an order says about an image.
 #[derive(Debug, Clone)]
@@ -92,11 +95,10 @@ impl Cache {
 async fn download(source: &dyn Images, wanted: &Wanted, path: &Path) -> Result<(), HostError> {
     let part = path.with_extension("part");
     let (to, from) = mpsc::channel(IMAGE_CHUNKS);
-    let (sent, kept) = tokio::join!(source.fetch(&wanted.image, to), receive(from, wanted, &part));
-    // A receiver that gave up is the reason why the sender failed, so it speaks first.
-    let done = match kept.and(sent) {
-        Ok(()) => finish(&part, path).await,
-        failed => failed,
+    // Whoever fails first ends both.
+    let done = match tokio::try_join!(source.fetch(&wanted.image, to), receive(from, wanted, &part)) {
+        Ok(((), ())) => finish(&part, path).await,
+        Err(error) => Err(error),
     };
     if done.is_err() {
         let _ = fs::remove_file(&part).await;
@@ -109,7 +111,8 @@ async fn receive(mut from: mpsc::Receiver<Bytes>, wanted: &Wanted, part: &Path) 
     let mut hash = hasher(wanted)?;
     let mut file = File::create(part).await.map_err(disk)?;
     let mut length: u64 = 0;
-    while let Some(bytes) = from.recv().await {
+    let stalled = |_| HostError::again(format!("fetching image {}", wanted.image)).because("no bytes came");
+    while let Some(bytes) = timeout(IMAGE_STALL, from.recv()).await.map_err(stalled)? {
         length += bytes.len() as u64;
         if length > wanted.size_bytes {
             break;

@@ -29,6 +29,9 @@ enum Names {
     Joliet,
 }
 
+/// What lies below a directory: the rest of each path, and the file's content.
+type Inside<'a> = Vec<(&'a str, &'a Vec<u8>)>;
+
 #[derive(Default)]
 struct Tree {
     /// In the order of the path table: by depth, then parent, then name. The first is the root.
@@ -90,8 +93,8 @@ pub(crate) fn image(label: &str, files: &BTreeMap<String, Vec<u8>>) -> Result<Ve
 impl Tree {
     fn new(files: &BTreeMap<String, Vec<u8>>) -> Result<Tree, HostError> {
         let mut tree = Tree { dirs: vec![Dir::default()], files: Vec::new() };
-        let mut level: Vec<(usize, Vec<(&str, &Vec<u8>)>)> =
-            vec![(0, files.iter().map(|(path, content)| (path.trim_start_matches('/'), content)).collect())];
+        let files: Inside = files.iter().map(|(path, content)| (path.trim_start_matches('/'), content)).collect();
+        let mut level = vec![(0, files)];
         while !level.is_empty() {
             let mut next = Vec::new();
             for (dir, inside) in level {
@@ -106,12 +109,8 @@ impl Tree {
     }
 
     /// Adds what lies in `dir` and returns its subdirectories with what lies in them.
-    fn fill<'a>(
-        &mut self,
-        dir: usize,
-        inside: Vec<(&'a str, &'a Vec<u8>)>,
-    ) -> Result<Vec<(usize, Vec<(&'a str, &'a Vec<u8>)>)>, HostError> {
-        let mut below: BTreeMap<&str, Vec<(&str, &Vec<u8>)>> = BTreeMap::new();
+    fn fill<'a>(&mut self, dir: usize, inside: Inside<'a>) -> Result<Vec<(usize, Inside<'a>)>, HostError> {
+        let mut below: BTreeMap<&str, Inside> = BTreeMap::new();
         let mut taken = BTreeSet::new();
         for (path, content) in inside {
             if let Some((name, rest)) = path.split_once('/') {

@@ -61,6 +61,7 @@ pub(crate) fn forget(dir: &Path) -> io::Result<()> {
 }
 
 async fn copy_out(live: &Live, dir: &Path, owner: Option<Owner>) -> Result<(), io::Error> {
+    settle(live).await?;
     let socket = dir.join(SOCKET);
     disks::remove(&socket)?;
     let listener = listen(&socket)?;
@@ -76,6 +77,26 @@ async fn copy_out(live: &Live, dir: &Path, owner: Option<Owner>) -> Result<(), i
     finished(live).await?;
     file.sync_all().await?;
     std::fs::rename(part, dir.join(MEMORY))
+}
+
+/// Ends what an abandoned copy left behind. [`MEMORY_COPY`] bounds the loop.
+async fn settle(live: &Live) -> Result<(), io::Error> {
+    let run = async |command| live.qmp.run(command, json!({})).await.map_err(io::Error::other);
+    loop {
+        match run("query-migrate").await?["status"].as_str() {
+            None | Some("none" | "failed" | "cancelled" | "completed") => break,
+            Some(_) => {
+                run("migrate_cancel").await?;
+                sleep(Duration::from_millis(10)).await;
+            }
+        }
+    }
+    // Upstream: QEMU copies a guest a second time only if it has run since the first.
+    if run("query-status").await?["status"] == "postmigrate" {
+        run("cont").await?;
+        run("stop").await?;
+    }
+    Ok(())
 }
 
 async fn copy_in(live: &Live, dir: &Path) -> Result<(), io::Error> {

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
 
 use base::Json;
 use contract::HostError;
@@ -58,7 +59,16 @@ impl Seat {
 
     /// Keeps the record, on disk first.
     pub(crate) fn keep(&self, record: &Record) -> Result<(), HostError> {
-        record.save(&self.dir).map_err(|error| self.disk(error))?;
+        self.save(record, true)
+    }
+
+    /// Notes what need not survive a power cut, because no process does.
+    pub(crate) fn note(&self, record: &Record) -> Result<(), HostError> {
+        self.save(record, false)
+    }
+
+    fn save(&self, record: &Record, for_good: bool) -> Result<(), HostError> {
+        record.save(&self.dir, for_good).map_err(|error| self.disk(error))?;
         lock(&self.inside).record = Some(record.clone());
         Ok(())
     }
@@ -147,10 +157,11 @@ impl Seat {
         if let Some(live) = &live {
             let _ = live.qmp.run("quit", base::json!({})).await;
         }
+        let patience = if live.is_some() { PROCESS_END } else { Duration::ZERO };
         // Also a process that we do not know of, because we died when we had just started it.
         let pid = live.map(|live| live.pid).or_else(|| process::find(&self.guests_dir, &self.id));
         if let Some(pid) = pid {
-            process::end(pid, &self.guests_dir, &self.id, PROCESS_END).await?;
+            process::end(pid, &self.guests_dir, &self.id, patience).await?;
         }
         let mut inside = lock(&self.inside);
         (inside.live, inside.stray) = (None, None);

@@ -36,9 +36,11 @@ impl Shared {
             Some(machine) => machine.clone(),
             None => self.qemu.machine(order.hints.get("hw_machine_type").map(String::as_str))?,
         };
-        let places = disks::ensure(&seat.dir, order, &self.images, self.owner).await?;
+        let (places, ()) = tokio::try_join!(
+            disks::ensure(&seat.dir, order, &self.images, self.owner),
+            taps::ensure(self.netns(), &seat.id, &order.nics, self.owner)
+        )?;
         disks::config_drive(&seat.dir, order.config_drive.as_ref(), self.owner)?;
-        taps::ensure(self.netns(), &seat.id, &order.nics, self.owner).await?;
         self.clear(&seat.dir).map_err(|error| seat.disk(error))?;
 
         let loading = record.phase == Phase::Saved;
@@ -65,7 +67,7 @@ impl Shared {
         record.phase = Phase::Up;
         record.restarts = record.restarts.max(order.restarts);
         record.held = order.power == Power::Held;
-        seat.keep(record)?;
+        seat.note(record)?;
         Ok(live)
     }
 

@@ -1,4 +1,5 @@
-//! The taps of guests: made before QEMU starts, in the host's network namespace, and marked as ours by their alias.
+//! The taps of guests: made before QEMU starts, in the host's network namespace, and marked by a second name. The alias
+//! is the network agent's mark.
 //!
 //! We leave a tap down: the network agent puts it up when it is wired, so that a guest never talks to the host itself.
 
@@ -8,7 +9,9 @@ use contract::guest::Nic;
 
 use super::{Owner, process};
 
-const ALIAS: &str = "ferrostack guest ";
+/// The second name goes on with the guest's id and the first name, because it must be unique.
+const MARK: &str = "ferrostack-guest-";
+const ID_LENGTH: usize = 36;
 
 /// Makes the taps that a guest without a process lacks, and removes those that it no longer has.
 pub(crate) async fn ensure(
@@ -26,10 +29,13 @@ pub(crate) async fn ensure(
         }
     }
     for Nic { tap, mtu, .. } in nics {
-        if !here.iter().any(|found| found.name == *tap) {
-            batch += &format!("tuntap add dev {tap} mode tap{user}\n");
+        let found = here.iter().find(|found| found.name == *tap);
+        if found.is_none() {
+            batch += &format!("tuntap add dev {tap} mode tap{user}\nlink set dev {tap} mtu {mtu}\n");
         }
-        batch += &format!("link set dev {tap} mtu {mtu} alias \"{ALIAS}{guest}\"\n");
+        if found.is_none_or(|found| found.guest.is_none()) {
+            batch += &format!("link property add dev {tap} altname {MARK}{guest}-{tap}\n");
+        }
     }
     match batch.is_empty() {
         true => Ok(()),
@@ -60,8 +66,9 @@ pub(crate) async fn list(netns: Option<&str>) -> Result<Vec<Tap>, HostError> {
     let links: Vec<Json> =
         serde_json::from_str(&text).map_err(|error| HostError::again("listing interfaces").because(error))?;
     let taps = links.iter().filter_map(|link| {
-        let guest = link["ifalias"].as_str().and_then(|alias| alias.strip_prefix(ALIAS)).map(String::from);
-        Some(Tap { name: link["ifname"].as_str()?.to_string(), guest })
+        let names = link["altnames"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let guest = names.iter().find_map(|name| name.as_str()?.strip_prefix(MARK)?.get(..ID_LENGTH));
+        Some(Tap { name: link["ifname"].as_str()?.to_string(), guest: guest.map(String::from) })
     });
     Ok(taps.collect())
 }

@@ -184,7 +184,7 @@ async fn a_guest_that_nobody_mentions_stays_until_its_removal_is_asked_for() {
     host.cloud.remove.lock().unwrap().push(unwanted.id.clone());
     host.fake.power_off(&unwanted.id);
     host.cloud.hears(&unwanted.id, |report| report.state == State::Gone).await;
-    assert_eq!(host.ids().await, [kept.id.clone()]);
+    assert_eq!(host.ids().await, std::slice::from_ref(&kept.id));
 }
 
 #[tokio::test]
@@ -195,7 +195,7 @@ async fn a_late_order_does_not_bring_a_guest_back() {
     host.order(&guest);
     host.order(&other);
     host.cloud.hears(&other.id, |report| report.state == State::Running).await;
-    assert_eq!(host.ids().await, [other.id.clone()]);
+    assert_eq!(host.ids().await, std::slice::from_ref(&other.id));
 }
 
 #[tokio::test]
@@ -327,7 +327,7 @@ async fn what_no_server_owns_is_a_leak() {
     let (host, guest) = (Host::new(), guest());
     host.order(&guest);
     host.cloud.hears(&guest.id, |report| report.state == State::Running).await;
-    assert_eq!(host.agent.leaks().await.unwrap(), [String::new(); 0]);
+    assert_eq!(host.agent.leaks().await.unwrap(), Vec::<String>::new());
     host.cloud.desired.lock().unwrap().clear();
     assert_eq!(host.agent.leaks().await.unwrap(), [format!("guest {}", guest.id)]);
 }

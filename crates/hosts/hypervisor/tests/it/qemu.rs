@@ -73,6 +73,36 @@ async fn what_happened_while_we_were_away_is_seen() {
     assert_eq!(stage.state(&orphan.id).await, Some(State::Stopped));
 }
 
+/// Work is dropped at moments spread over its length, half of the time together with the driver.
+#[tokio::test]
+async fn work_that_was_abandoned_at_any_moment_is_made_good() {
+    if !host_tests() {
+        return;
+    }
+    let mut stage = Stage::qemu().await;
+    for moment in 0..24 {
+        let guest = stage.guest();
+        let patience = Duration::from_millis(moment * 8);
+        let finished = tokio::time::timeout(patience, stage.driver().ensure(&guest)).await.is_ok();
+        if moment % 2 == 0 {
+            real(&mut stage).restart().await;
+        }
+        let suspended = then(&guest, Power::Suspended);
+        stage.driver().ensure(&guest).await.unwrap_or_else(|error| panic!("after {patience:?}: {error:?}"));
+        assert_eq!(stage.state(&guest.id).await, Some(State::Running), "after {patience:?}, {finished}");
+
+        let _ = tokio::time::timeout(patience / 2, stage.driver().ensure(&suspended)).await;
+        if moment % 4 == 1 {
+            real(&mut stage).restart().await;
+        }
+        stage.driver().ensure(&suspended).await.unwrap_or_else(|error| panic!("after {patience:?}: {error:?}"));
+        assert_eq!(stage.state(&guest.id).await, Some(State::Suspended), "after {patience:?}");
+        let _ = tokio::time::timeout(patience / 16, stage.driver().ensure_gone(&guest.id)).await;
+        stage.driver().ensure_gone(&guest.id).await.unwrap();
+        assert_eq!(stage.driver().leaks(&[]).await.unwrap(), Vec::<String>::new());
+    }
+}
+
 #[tokio::test]
 async fn a_guest_reads_its_config_drive_and_grows_to_its_disk() {
     if !host_tests() {
@@ -179,13 +209,8 @@ async fn a_guest_has_blank_disks_and_volumes_from_the_network() {
     let dir = real(&mut stage).config.data_dir.clone();
     let socket = dir.join("volume.socket");
     let _server = serve(&dir.join("volume.raw"), &socket).await;
-    let disk = |id: &str, source| Disk {
-        id: id.into(),
-        size_bytes: 64 << 20,
-        source,
-        boot_index: None,
-        serial: id.into(),
-    };
+    let disk =
+        |id: &str, source| Disk { id: id.into(), size_bytes: 64 << 20, source, boot_index: None, serial: id.into() };
     let address = format!("unix:{}", socket.display());
     guest.disks.push(disk("ephemeral0", DiskSource::Blank));
     guest.disks.push(disk(
@@ -196,6 +221,35 @@ async fn a_guest_has_blank_disks_and_volumes_from_the_network() {
     let counters = stage.driver().diagnostics(&guest.id).await.unwrap();
     assert_eq!(counters["num_disks"], 3);
     assert_eq!(std::fs::metadata(real(&mut stage).dir(&guest.id).join("ephemeral0.raw")).unwrap().len(), 64 << 20);
+}
+
+#[tokio::test]
+async fn qemu_runs_as_its_own_user() {
+    let tun = std::fs::metadata("/dev/net/tun").map_or(0, |file| file.permissions().mode());
+    if !host_tests() {
+        return;
+    }
+    if tun & 0o006 != 0o006 {
+        println!("NOT RUN: /dev/net/tun is open to root only");
+        return;
+    }
+    let mut stage = Stage::qemu().await;
+    real(&mut stage).run_as("nobody").await;
+    let guest = stage.guest();
+    stage.driver().ensure(&guest).await.unwrap();
+    let pid = real(&mut stage).pid(&guest.id).unwrap();
+    let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap().uid.as_raw();
+    assert_eq!(std::fs::metadata(format!("/proc/{pid}")).unwrap().uid(), nobody);
+
+    let suspended = then(&guest, Power::Suspended);
+    stage.driver().ensure(&suspended).await.unwrap();
+    let resumed = then(&suspended, Power::Running);
+    stage.driver().ensure(&resumed).await.unwrap();
+    stage.says(&guest.id, "guest-done").await;
+    stage.driver().ensure(&then(&resumed, Power::Stopped)).await.unwrap();
+    assert_eq!(stage.state(&guest.id).await, Some(State::Stopped));
+    stage.driver().ensure_gone(&guest.id).await.unwrap();
+    assert_eq!(stage.driver().leaks(&[]).await.unwrap(), Vec::<String>::new());
 }
 
 struct Server(Child);

@@ -1,5 +1,6 @@
 //! Where a test plays: a host with a driver, and hands to do to its guests what the driver does not.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -186,6 +187,13 @@ impl Real {
         self.driver = Some(Qemu::open(self.config.clone(), images).await.unwrap());
     }
 
+    /// Lets QEMU run as `user`, who must be able to walk to the data directory.
+    pub async fn run_as(&mut self, user: &str) {
+        std::fs::set_permissions(self._dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        self.config.user = Some(user.to_string());
+        self.restart().await;
+    }
+
     pub fn dir(&self, id: &str) -> PathBuf {
         self.config.data_dir.canonicalize().unwrap().join("guests").join(id)
     }
@@ -273,7 +281,8 @@ struct Directory(PathBuf);
 impl Images for Directory {
     fn fetch<'a>(&'a self, _: &'a str, to: mpsc::Sender<Bytes>) -> Work<'a, ()> {
         Box::pin(async move {
-            let content = Bytes::from(std::fs::read(&self.0).map_err(|error| HostError::again("reading").because(error))?);
+            let content =
+                Bytes::from(std::fs::read(&self.0).map_err(|error| HostError::again("reading").because(error))?);
             for from in (0..content.len()).step_by(65536) {
                 let piece = content.slice(from..content.len().min(from + 65536));
                 if to.send(piece).await.is_err() {
