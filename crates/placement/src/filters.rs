@@ -156,7 +156,7 @@ pub fn in_tree(query: &Query, name: &str) -> Answer<Option<String>> {
 }
 
 /// The first class that nobody knows.
-pub async fn unknown_class<'a>(db: impl Queries, names: Vec<&'a str>) -> Result<Option<&'a str>, db::Error> {
+pub async fn unknown_class(db: impl Queries, names: Vec<&str>) -> Result<Option<&str>, db::Error> {
     let custom: Vec<&str> = names.into_iter().filter(|name| !standard::is_class(name)).collect();
     unknown(db, "SELECT name FROM resource_classes", custom).await
 }
