@@ -1,14 +1,22 @@
 //! Servers: what can be asked of them.
 
+mod addresses;
 mod boot;
 mod create;
 mod delete;
+pub mod diagnostics;
 mod find;
 mod interfaces;
+mod locks;
+mod metadata;
 mod power;
+mod reset;
+mod security_groups;
 pub mod state;
 pub mod store;
-mod view;
+mod tags;
+mod update;
+pub mod view;
 
 use api::wire::{integer, one_of, text};
 use api::{Operation, action, delete as delete_, get, post, v};
@@ -33,8 +41,19 @@ pub fn operations() -> Vec<Operation<Compute>> {
             .rule("os_compute_api:os-deferred-delete:force")
             .status(202),
     ];
-    operations.extend(power::operations());
-    operations.extend(interfaces::operations());
+    let others = [
+        power::operations(),
+        update::operations(),
+        locks::operations(),
+        metadata::operations(),
+        tags::operations(),
+        addresses::operations(),
+        interfaces::operations(),
+        security_groups::operations(),
+        diagnostics::operations(),
+        reset::operations(),
+    ];
+    operations.extend(others.into_iter().flatten());
     operations
 }
 

@@ -1,10 +1,12 @@
 //! Asking for servers: everything that can be refused is refused here, before anything is made.
 
-mod networks;
+pub mod networks;
 
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
 
-use api::wire::{Maybe, any, flag, integer, ip, list, map, nested, object, one_of, text};
+use api::wire::{Maybe, Rule, any, flag, integer, ip, list, map, nested, object, one_of, text};
 use api::{Answer, Body, Call, Json, Limit, Output, Permitted, Reader, Refusal, Reply, json, v};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -18,6 +20,15 @@ use super::view;
 use crate::flavors::{self, Flavor};
 use crate::servers::boot::{CREATE_SERVER, ServerOrder};
 use crate::{Compute, keypairs};
+
+/// What a host name may be; from 2.94 with a domain.
+pub const LABEL: &str = "^[a-zA-Z0-9]+[a-zA-Z0-9-]*[a-zA-Z0-9]+$";
+pub const FULL_NAME: &str = "^[a-zA-Z0-9]+[a-zA-Z0-9-.]*[a-zA-Z0-9]+$";
+
+/// A name of a server: text without blanks at its ends.
+pub fn name() -> Rule {
+    text(1, 255).matching(r"^[^\s\x00-\x1f]$|^[^\s\x00-\x1f][^\x00-\x1f]*[^\s\x00-\x1f]$")
+}
 
 /// Limit: servers made by one call.
 const MOST: i64 = 1000;
@@ -49,7 +60,7 @@ api::wire! {
 api::wire! {
     /// What a client says about a server that it wants.
     pub struct NewServer {
-        name: String = text(1, 255).required(),
+        name: String = name().required(),
         image as "imageRef": Maybe<String> = text(0, 255).nullable(),
         flavor as "flavorRef": String = text(1, 255).loose().required(),
         networks: Option<Json> = any().required_since(v(2, 37)),
@@ -63,8 +74,8 @@ api::wire! {
         max_count: Option<i64> = integer(1, MOST).loose(),
         return_reservation_id: Option<bool> = flag().loose(),
         admin_password as "adminPass": Option<String> = text(1, 255),
-        access_ip_v4 as "accessIPv4": Option<String> = ip().nullable(),
-        access_ip_v6 as "accessIPv6": Option<String> = ip().nullable(),
+        access_ip_v4 as "accessIPv4": Option<String> = ip(),
+        access_ip_v6 as "accessIPv6": Option<String> = ip(),
         disk_config as "OS-DCF:diskConfig": Option<String> = one_of(&["AUTO", "MANUAL"]),
         block_devices as "block_device_mapping_v2": Option<Vec<Json>> = list(object()),
         older_block_devices as "block_device_mapping": Option<Vec<Json>> = list(object()),
@@ -74,7 +85,8 @@ api::wire! {
         trusted_image_certificates: Maybe<Vec<String>> = list(text(1, 255)).items(1, 50).unique().nullable().since(v(2, 63)),
         host: Option<String> = text(1, 255).since(v(2, 74)),
         hypervisor_hostname: Option<String> = text(1, 255).since(v(2, 74)),
-        hostname: Option<String> = text(1, 255).since(v(2, 90)),
+        hostname: Option<String> = text(2, 63).matching(LABEL).since(v(2, 90)).until(v(2, 93)),
+        full_hostname as "hostname": Option<String> = text(2, 255).matching(FULL_NAME).since(v(2, 94)),
     }
 }
 
@@ -137,6 +149,9 @@ pub async fn create(call: Call<Compute>, Body(body): Body<NewServers>) -> Answer
     let image = image(&call, &new, &flavor).await?;
     let key = key(&call, new.key_name.as_deref()).await?;
     check_user_data(&new)?;
+    super::metadata::check(new.metadata.as_ref().unwrap_or(&BTreeMap::new()))?;
+    check_address::<Ipv4Addr>("accessIPv4", new.access_ip_v4.as_deref())?;
+    check_address::<Ipv6Addr>("accessIPv6", new.access_ip_v6.as_deref())?;
     let requests = networks::requests(&call, new.networks.as_ref()).await?;
     networks::fit(&requests, count)?;
     let group = group(&call, &hints).await?;
@@ -206,7 +221,12 @@ impl Draft<'_> {
         let now = base::clock::now();
         let id = base::id::uuid();
         let name = if count > 1 { format!("{}-{}", new.name, index + 1) } else { new.name.clone() };
-        let hostname = hostname(new.hostname.as_deref().unwrap_or(&name), &id);
+        // Upstream: a host name that was asked for is kept as it is; several servers get numbers.
+        let hostname = match new.hostname.as_ref().or(new.full_hostname.as_ref()) {
+            Some(asked) if count > 1 => format!("{asked}-{}", index + 1),
+            Some(asked) => asked.clone(),
+            None => hostname(&name, &id),
+        };
         let password = new.admin_password.clone().unwrap_or_else(|| Alphanumeric.sample_string(&mut rand::rng(), 12));
         Server {
             number,
@@ -431,6 +451,20 @@ fn check_user_data(new: &NewServer) -> Answer<()> {
     let plain: String = text.chars().filter(|c| !c.is_whitespace()).collect();
     STANDARD.decode(plain).map_err(|_| Refusal::bad_request("Userdata content cannot be decoded"))?;
     Ok(())
+}
+
+/// Whether an address is of the family that its key says.
+pub fn check_address<T: FromStr>(key: &str, address: Option<&str>) -> Answer<()> {
+    match address {
+        Some(text) if text.parse::<T>().is_err() => {
+            let family = key.trim_start_matches("accessIP");
+            let family = format!("ip{}", family.trim_start_matches("IP"));
+            Err(Refusal::bad_request(format!(
+                "Invalid input for field/attribute {key}. Value: {text}. '{text}' is not a '{family}'"
+            )))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The files to put into the guest, as the row keeps them.

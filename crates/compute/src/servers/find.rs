@@ -1,6 +1,6 @@
 //! Listing and showing servers.
 
-use api::{Answer, Call, Json, Listed, Listing, NoInput, Path, Permitted, Refusal, Show, listing, v};
+use api::{Answer, Call, Json, Listed, Listing, NoInput, Path, Permitted, Refusal, Show, json, listing, v};
 use base::Time;
 use db::{Filter, Order, Page, Select, Test, Value, select};
 
@@ -113,7 +113,7 @@ async fn rows(call: &Call<Compute>, all_projects_rule: &str) -> Answer<Vec<Serve
     } else if let Some(project) = call.query.get("project_id").or(call.query.get("tenant_id")) {
         rows = rows.and("project_id = ?").bind(project);
     }
-    let Some(rows) = narrowed(call, rows, admin)? else { return Ok(Vec::new()) };
+    let Some(rows) = narrowed(call, tagged(call, rows), admin)? else { return Ok(Vec::new()) };
     let page = Page { filters: filters(call, admin), ..call.page.clone() };
     let mut found = call.db.page(rows, &page).await.map_err(|error| marker_fault(call, error))?;
     if let Some(wanted) = address_filter(call)? {
@@ -188,19 +188,27 @@ fn filters(call: &Call<Compute>, admin: bool) -> Vec<Filter> {
     if let Some(locked) = call.query.get("locked").filter(|_| call.version >= v(2, 73)).and_then(listing::flag_value) {
         filters.push(Filter { column: "locked".into(), test: Test::Equal(vec![Value::Int(locked.into())]) });
     }
-    for (name, all, negated) in [("tags", true, false), ("tags-any", false, false), ("not-tags", true, true)] {
-        if let Some(tags) = call.query.get(name).filter(|_| call.version >= v(2, 26)) {
-            filters.extend(tag_filters(tags, all, negated));
-        }
-    }
     filters
 }
 
-/// Tags are kept as a JSON list; each stands in quotes.
-fn tag_filters(tags: &str, all: bool, _negated: bool) -> Vec<Filter> {
-    let quoted = tags.split(',').map(|tag| format!("\"{}\"", tag.trim()));
-    let tests = quoted.map(|tag| Filter { column: "tags".into(), test: Test::Contains(tag) });
-    if all { tests.collect() } else { tests.take(1).collect() }
+/// What the query says about tags, which are kept as a JSON list; each stands in quotes there.
+fn tagged(call: &Call<Compute>, mut rows: Select<Server>) -> Select<Server> {
+    if call.version < v(2, 26) {
+        return rows;
+    }
+    for (name, between, negated) in
+        [("tags", " AND ", false), ("tags-any", " OR ", false), ("not-tags", " AND ", true), ("not-tags-any", " OR ", true)]
+    {
+        let Some(text) = call.query.get(name) else { continue };
+        let tags: Vec<&str> = text.split(',').map(str::trim).collect();
+        let each = vec!["tags LIKE ? ESCAPE '!'"; tags.len()].join(between);
+        rows = rows.and(&if negated { format!("NOT ({each})") } else { format!("({each})") });
+        for tag in tags {
+            let escaped = tag.replace('!', "!!").replace('%', "!%").replace('_', "!_");
+            rows = rows.bind(format!("%{}%", json!(escaped)));
+        }
+    }
+    rows
 }
 
 /// Upstream: these filters are regular expressions; what people send is a part of the name, or anchored.

@@ -233,6 +233,7 @@ pub async fn archive(db: &Db, id: &str) -> Result<(), db::Error> {
         row_document: serde_json::to_value(&server).unwrap_or_default(),
     };
     tx.upsert(&row, &["id"]).await?;
+    tx.run(sql("DELETE FROM console_tokens WHERE server_id = ?").bind(id)).await?;
     tx.run(sql("DELETE FROM servers WHERE id = ?").bind(id)).await?;
     tx.commit().await
 }

@@ -31,15 +31,49 @@ impl View for Detailed {
     const MANY: &'static str = "servers";
 
     fn view(&self, to: &Reader) -> Json {
+        let mut view = self.item(to);
+        if to.since(v(2, 71)) {
+            view["server_groups"] = json!(self.group.iter().collect::<Vec<_>>());
+        }
+        view
+    }
+
+    /// Upstream: lists leave the groups out, because finding them costs it a query each.
+    fn item(&self, to: &Reader) -> Json {
         let mut view = self.core(to);
         self.extended(to, &mut view);
         self.since_2_3(to, &mut view);
         self.later(to, &mut view);
+        if to.since(v(2, 16)) && to.may("os_compute_api:servers:show:host_status", &self.server) {
+            view["host_status"] = json!(self.host_status);
+        }
+        view
+    }
+}
+
+/// A server as `PUT` answers it: before 2.75 with less.
+pub struct Updated(pub Detailed);
+
+impl View for Updated {
+    const ONE: &'static str = "server";
+    const MANY: &'static str = "servers";
+
+    fn view(&self, to: &Reader) -> Json {
+        if to.since(v(2, 75)) {
+            return self.0.view(to);
+        }
+        let mut view = self.0.core(to);
+        view["addresses"] = plain_addresses(&self.0.server);
+        self.0.later(to, &mut view);
+        if to.since(v(2, 71)) {
+            view["server_groups"] = json!(self.0.group.iter().collect::<Vec<_>>());
+        }
         view
     }
 }
 
 impl Detailed {
+    /// What every answer with a whole server has.
     fn core(&self, to: &Reader) -> Json {
         let server = &self.server;
         let mut view = json!({
@@ -59,9 +93,6 @@ impl Detailed {
             "accessIPv6": server.access_ip_v6.clone().unwrap_or_default(),
             "links": links("servers", &server.id, to),
             "OS-DCF:diskConfig": server.disk_config,
-            "key_name": server.key_name,
-            "config_drive": if server.config_drive { "True" } else { "" },
-            "os-extended-volumes:volumes_attached": [],
         });
         // Upstream: progress and fault are there only while they mean something.
         if matches!(server.status(), "ACTIVE" | "BUILD" | "REBUILD" | "RESIZE" | "VERIFY_RESIZE" | "MIGRATING") {
@@ -75,6 +106,15 @@ impl Detailed {
 
     fn extended(&self, to: &Reader, view: &mut Json) {
         let server = &self.server;
+        view["key_name"] = json!(server.key_name);
+        view["config_drive"] = json!(if server.config_drive { "True" } else { "" });
+        view["os-extended-volumes:volumes_attached"] = json!([]);
+        if to.since(v(2, 96)) {
+            view["pinned_availability_zone"] = json!(server.pinned_zone);
+        }
+        if to.since(v(2, 100)) {
+            view["scheduler_hints"] = hints(server);
+        }
         view["OS-EXT-AZ:availability_zone"] = json!(server.availability_zone.clone().unwrap_or_default());
         view["OS-SRV-USG:launched_at"] = json!(server.launched_at.map(|time| time.iso_micros()));
         view["OS-SRV-USG:terminated_at"] = json!(server.terminated_at.map(|time| time.iso_micros()));
@@ -115,9 +155,6 @@ impl Detailed {
         if to.since(v(2, 9)) {
             view["locked"] = json!(server.locked);
         }
-        if to.since(v(2, 16)) && to.may("os_compute_api:servers:show:host_status", server) {
-            view["host_status"] = json!(self.host_status);
-        }
         if to.since(v(2, 19)) {
             view["description"] = json!(server.description);
         }
@@ -127,17 +164,8 @@ impl Detailed {
         if to.since(v(2, 63)) {
             view["trusted_image_certificates"] = json!(server.trusted_certificates);
         }
-        if to.since(v(2, 71)) {
-            view["server_groups"] = json!(self.group.iter().collect::<Vec<_>>());
-        }
         if to.since(v(2, 73)) {
             view["locked_reason"] = json!(server.locked_reason);
-        }
-        if to.since(v(2, 96)) {
-            view["pinned_availability_zone"] = json!(server.pinned_zone);
-        }
-        if to.since(v(2, 100)) {
-            view["scheduler_hints"] = server.scheduler_hints.clone();
         }
     }
 }
@@ -149,8 +177,11 @@ pub fn links(kind: &str, id: &str, to: &Reader) -> Json {
 
 /// Upstream: a host's name is shown to users as a digest that differs by project.
 pub fn host_id(server: &Server) -> String {
-    let Some(host) = &server.host else { return String::new() };
-    let digest = Sha224::digest(format!("{}{host}", server.project_id));
+    server.host.as_deref().map(|host| host_digest(&server.project_id, host)).unwrap_or_default()
+}
+
+pub fn host_digest(project: &str, host: &str) -> String {
+    let digest = Sha224::digest(format!("{project}{host}"));
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -178,7 +209,7 @@ fn flavor(server: &Server, to: &Reader) -> Json {
         "swap": server.flavor["swap_mb"],
         "original_name": server.flavor["name"],
     });
-    if to.may("os_compute_api:os-flavor-extra-specs:index", server) {
+    if to.may("os_compute_api:servers:show:flavor-extra-specs", server) {
         flavor["extra_specs"] = server.flavor["extra_specs"].clone();
     }
     flavor
@@ -203,6 +234,23 @@ pub fn addresses(server: &Server) -> Json {
         }
     }
     Json::Object(by_network)
+}
+
+/// The same without what the extensions brought: types and MAC addresses.
+pub fn plain_addresses(server: &Server) -> Json {
+    let mut addresses = addresses(server);
+    let networks = addresses.as_object_mut().into_iter().flat_map(|map| map.values_mut());
+    for address in networks.filter_map(Json::as_array_mut).flatten().filter_map(Json::as_object_mut) {
+        address.retain(|key, _| matches!(key.as_str(), "version" | "addr"));
+    }
+    addresses
+}
+
+/// What the client sent as hints; the host of an administrator's request is kept among them, but is none.
+fn hints(server: &Server) -> Json {
+    let mut hints = server.scheduler_hints.clone();
+    hints.as_object_mut().map(|map| map.remove("forced_host"));
+    hints
 }
 
 /// The names of the security groups of a server's ports.

@@ -100,7 +100,7 @@ impl Cloud {
         };
         let bus = bus::Bus::local();
         let flows = Flows::new("compute", &db);
-        let compute = Arc::new(Compute { db, peers, bus: bus.clone(), flows, ratios: Ratios::default() });
+        let compute = Arc::new(Compute { db, peers, bus: bus.clone(), flows, ratios: Ratios::default(), consoles: Default::default() });
         let app = Arc::new(compute::app(compute.clone(), None, people).unwrap());
         let answering = compute.clone();
         let served = bus.serve("compute", move |message| {

@@ -2,6 +2,8 @@
 
 mod boot;
 mod cloud;
+mod consoles;
 mod fakes;
 mod flows;
 mod metadata;
+mod servers;

@@ -37,6 +37,7 @@ struct Inside {
     refuse: Option<String>,
     /// It takes no orders, as if its agent were stuck.
     stuck: bool,
+    screen: Option<String>,
 }
 
 impl FakeHost {
@@ -88,6 +89,11 @@ impl FakeHost {
         self.shared.poked.notify_one();
     }
 
+    /// Where the screens of its guests are.
+    pub fn screen_at(&self, address: &str) {
+        self.shared.inside().screen = Some(address.to_string());
+    }
+
     pub fn guest(&self, id: &str) -> Option<(Guest, State)> {
         self.shared.inside().guests.get(id).map(|(guest, report)| (guest.clone(), report.state))
     }
@@ -128,7 +134,10 @@ impl Shared {
                 let bytes = body["bytes"].as_u64().unwrap() as usize;
                 Ok(json!({"text": text[text.len().saturating_sub(bytes)..]}))
             }
-            message::CONSOLE_VNC => Ok(json!({"address": "192.0.2.1:5900"})),
+            message::CONSOLE_VNC => {
+                let screen = self.inside().screen.clone();
+                Ok(json!({"address": screen.unwrap_or_else(|| "192.0.2.1:5900".into())}))
+            }
             message::CRASH_DUMP => Ok(json!({})),
             message::DIAGNOSTICS => Ok(json!({"state": "running", "driver": "fake"})),
             other => Err(bus::Refusal::unknown_kind(other)),

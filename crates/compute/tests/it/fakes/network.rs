@@ -61,6 +61,18 @@ impl FakeNetwork {
         let _ = self.compute.set(compute);
     }
 
+    /// The one port that there is.
+    pub fn only_port(&self) -> String {
+        let inside = self.inside();
+        let ports = &inside.rows["ports"];
+        assert_eq!(ports.len(), 1);
+        ports.keys().next().cloned().unwrap()
+    }
+
+    pub fn drop_port(&self, id: &str) {
+        self.inside().rows.get_mut("ports").unwrap().remove(id);
+    }
+
     /// The next ports are refused with this sentence.
     pub fn refuse_ports(&self, why: Option<&str>) {
         self.inside().refuse_ports = why.map(String::from);
