@@ -100,7 +100,8 @@ impl Resource for AddressScopes {
         match change.flag("shared") {
             Some(true) => rbac::share(work, "address_scope", &row.id, &row.project_id, true).await,
             Some(false) => {
-                let shared = rbac::shared(&mut work.tx, &[row.id.clone()], work.caller).await?.contains(&row.id);
+                let shared =
+                    rbac::shared(&mut work.tx, std::slice::from_ref(&row.id), work.caller).await?.contains(&row.id);
                 let reason = "Shared address scope can't be unshared".to_string();
                 if shared { Err(Fault::AddressScopeUpdate { id: row.id, reason }.into()) } else { Ok(()) }
             }

@@ -71,7 +71,8 @@ pub struct Taker<'a> {
 
 impl Taker<'_> {
     fn is_router_interface(&self) -> bool {
-        self.device_owner.starts_with("network:router_interface") || self.device_owner == "network:router_centralized_snat"
+        self.device_owner.starts_with("network:router_interface")
+            || self.device_owner == "network:router_centralized_snat"
     }
 
     /// Subnets may be for certain owners only.
@@ -176,7 +177,10 @@ fn chosen<'a>(taker: &Taker<'_>, subnets: &'a [Subnet], one: &One) -> Result<&'a
     match (&one.subnet, one.address) {
         (None, None) => Err(invalid("IP allocation requires subnet_id or ip_address")),
         (None, Some(address)) => {
-            let holds = |subnet: &&Subnet| ip::usable(&subnet.net(), address) || taker.device_owner.starts_with("network:") && subnet.net().contains(&address);
+            let holds = |subnet: &&Subnet| {
+                ip::usable(&subnet.net(), address)
+                    || taker.device_owner.starts_with("network:") && subnet.net().contains(&address)
+            };
             subnets.iter().find(holds).ok_or_else(|| Fault::InvalidIpForNetwork { ip_address: address.to_string() })
         }
         (Some(id), address) => {

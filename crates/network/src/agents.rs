@@ -182,7 +182,8 @@ pub async fn kinds(mut db: impl Queries) -> Result<BTreeSet<String>, db::Error> 
 }
 
 fn by_binary(values: &[&str], _: &Caller) -> Condition {
-    let kinds: Vec<&str> = TYPES.iter().filter(|(_, binary, _)| values.contains(binary)).map(|(kind, ..)| *kind).collect();
+    let kinds: Vec<&str> =
+        TYPES.iter().filter(|(_, binary, _)| values.contains(binary)).map(|(kind, ..)| *kind).collect();
     Condition::any_of("agent_type IN (?)", &kinds)
 }
 

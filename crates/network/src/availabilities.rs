@@ -30,7 +30,9 @@ async fn list(call: Call<Network>, _: NoInput) -> Answer<Reply> {
         return Err(plain(format!("['{name}'] is invalid attribute for filtering")));
     }
     let mut rows = Networks::scope(select(""), &call.caller);
-    for (name, column) in [("network_id", "id"), ("network_name", "name"), ("project_id", "project_id"), ("tenant_id", "project_id")] {
+    for (name, column) in
+        [("network_id", "id"), ("network_name", "name"), ("project_id", "project_id"), ("tenant_id", "project_id")]
+    {
         let values: Vec<&str> = call.query.all(name).collect();
         if !values.is_empty() {
             rows = rows.in_list(column, values);
@@ -60,7 +62,8 @@ async fn items(call: &Call<Network>, rows: Select<NetworkRow>) -> Answer<Vec<Jso
     let mut items = Vec::new();
     for network in networks {
         let own = subnets.get(&network.id).map(Vec::as_slice).unwrap_or_default();
-        let own: Vec<&Subnet> = own.iter().filter(|subnet| version.is_none_or(|version| version == subnet.ip_version)).collect();
+        let own: Vec<&Subnet> =
+            own.iter().filter(|subnet| version.is_none_or(|version| version == subnet.ip_version)).collect();
         if own.is_empty() && version.is_some() {
             continue;
         }

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use base::Json;
 use contract::network::{
     AllowedPair, Desired, Dhcp, Direction, Ethertype, Floating, Gateway, Group, Interface, Lease, Metadata, Port,
-    RemoteEnd, Remote, Route, Router, Rule, Security, Segment,
+    Remote, RemoteEnd, Route, Router, Rule, Security, Segment,
 };
 use db::{Db, select, sql};
 use ipnet::IpNet;
@@ -114,7 +114,8 @@ impl View {
         let ports = self.ports.get(&row.id).map(Vec::as_slice).unwrap_or_default();
         let tunnelled = matches!(segment, Segment::Vxlan { .. });
         // A network's DHCP answers on every host, so no frames for it go elsewhere.
-        let elsewhere = ports.iter().filter(|port| tunnelled && port.host != self.host && port.device_owner != dhcp::OWNER);
+        let elsewhere =
+            ports.iter().filter(|port| tunnelled && port.host != self.host && port.device_owner != dhcp::OWNER);
         let remote: Vec<Remote> = elsewhere
             .filter_map(|port| Some(Remote { mac: port.mac_address.clone(), host: *self.hosts.get(&port.host)? }))
             .collect();
@@ -191,7 +192,9 @@ impl View {
             id: row.id.clone(),
             admin_state_up: row.admin_state_up,
             interfaces: inside.iter().map(interface).collect(),
-            gateway: own().find(|port| port.device_owner == "network:router_gateway").map(|port| self.gateway(row, port)),
+            gateway: own()
+                .find(|port| port.device_owner == "network:router_gateway")
+                .map(|port| self.gateway(row, port)),
             floating: floating.get(&row.id).into_iter().flatten().filter_map(translation).collect(),
             routes: routes(&row.routes),
             leases: behind.into_iter().flat_map(|network| self.leases(network)).collect(),

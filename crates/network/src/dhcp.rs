@@ -38,7 +38,8 @@ async fn follow(work: &mut Work<'_>, port: &PortRow, subnets: &[Subnet], served:
     let stale: Vec<_> = own.iter().filter(|address| !wanted.contains(address.subnet_id.as_str())).cloned().collect();
     addresses::release(work, &stale).await?;
     let has: HashSet<&str> = own.iter().map(|address| address.subnet_id.as_str()).collect();
-    let missing: Vec<One> = served.iter().filter(|subnet| !has.contains(subnet.id.as_str())).map(|subnet| any_of(subnet)).collect();
+    let missing: Vec<One> =
+        served.iter().filter(|subnet| !has.contains(subnet.id.as_str())).map(|subnet| any_of(subnet)).collect();
     if missing.is_empty() {
         return Ok(());
     }

@@ -99,7 +99,11 @@ pub trait Resource: Send + Sync + 'static {
     fn create(work: &mut Work<'_>, new: &Attributes) -> impl Future<Output = Result<String, Stop>> + Send;
 
     /// Changes a row, which is locked and has its new revision already.
-    fn update(work: &mut Work<'_>, row: Self::Row, change: &Attributes) -> impl Future<Output = Result<(), Stop>> + Send;
+    fn update(
+        work: &mut Work<'_>,
+        row: Self::Row,
+        change: &Attributes,
+    ) -> impl Future<Output = Result<(), Stop>> + Send;
 
     fn remove(work: &mut Work<'_>, row: Self::Row) -> impl Future<Output = Result<(), Stop>> + Send;
 
@@ -152,7 +156,8 @@ pub async fn list<R: Resource>(call: Call<Network>, _: NoInput) -> Answer<Reply>
 
     let items = R::items(&call.db, rows, &call.caller).await?;
     let seen = items.iter().filter(|item| call.allow_on(*item).is_ok());
-    let shown: Vec<Json> = seen.map(|item| Json::Object(rights::visible(&call, R::KIND, item, &asked.fields))).collect();
+    let shown: Vec<Json> =
+        seen.map(|item| Json::Object(rights::visible(&call, R::KIND, item, &asked.fields))).collect();
     let mut body = JsonMap::new();
     body.insert(R::KIND.many.into(), Json::Array(shown));
     let ends = ends.as_ref().map(|(first, last)| (first.as_str(), last.as_str()));

@@ -11,7 +11,13 @@ const LISTED: &str = include_str!("../extensions.tsv");
 /// Extensions that are there when the operator asks for them in `[ml2] extension_drivers`.
 const OPTIONAL: &[(&str, &str, &str, &str, &str)] = &[
     ("dns", "dns-integration", "DNS Integration", "Provides integration with DNS.", "2015-08-15T18:00:00-00:00"),
-    ("dns_domain_ports", "dns-domain-ports", "dns_domain for ports", "Allows the DNS domain to be specified for a network port.", "2017-06-25T18:00:00-00:00"),
+    (
+        "dns_domain_ports",
+        "dns-domain-ports",
+        "dns_domain for ports",
+        "Allows the DNS domain to be specified for a network port.",
+        "2017-06-25T18:00:00-00:00",
+    ),
 ];
 
 pub fn operations() -> Vec<Operation<Network>> {

@@ -257,7 +257,9 @@ async fn join(work: &mut Work<'_>, row: &mut FloatingIp, given: &Attributes) -> 
         return Err(bad("floatingip", text).into());
     }
     let address = inner_address(work, &port, fixed).await?;
-    let others = sql("SELECT COUNT(*) FROM floatingips WHERE floating_network_id = ? AND port_id = ? AND fixed_ip_address = ? AND id <> ?");
+    let others = sql(
+        "SELECT COUNT(*) FROM floatingips WHERE floating_network_id = ? AND port_id = ? AND fixed_ip_address = ? AND id <> ?",
+    );
     let others = others.bind(&row.floating_network_id).bind(&port_id).bind(&address.ip_address).bind(&row.id);
     row.port_id = Some(port_id.clone());
     row.fixed_ip_address = Some(address.ip_address.clone());
@@ -284,15 +286,21 @@ async fn inner_address(work: &mut Work<'_>, port: &PortRow, fixed: Option<String
     let own = addresses::own(work, &port.id).await?;
     if let Some(fixed) = fixed {
         if fixed.contains(':') {
-            let text = format!("Cannot process floating IP association with {fixed}, since that is not an IPv4 address");
+            let text =
+                format!("Cannot process floating IP association with {fixed}, since that is not an IPv4 address");
             return Err(bad("floatingip", text).into());
         }
         let found = own.into_iter().find(|address| address.ip_address == fixed);
-        return found.ok_or_else(|| bad("floatingip", format!("Port {} does not have fixed ip {fixed}", port.id)).into());
+        return found
+            .ok_or_else(|| bad("floatingip", format!("Port {} does not have fixed ip {fixed}", port.id)).into());
     }
     let mut four: Vec<Address> = own.into_iter().filter(|address| !address.ip_address.contains(':')).collect();
     match four.len() {
-        0 => Err(bad("floatingip", format!("Cannot add floating IP to port {} that has no fixed IPv4 addresses", port.id)).into()),
+        0 => Err(bad(
+            "floatingip",
+            format!("Cannot add floating IP to port {} that has no fixed IPv4 addresses", port.id),
+        )
+        .into()),
         1 => Ok(four.remove(0)),
         _ => Err(bad(
             "floatingip",
@@ -373,7 +381,8 @@ pub async fn leave_port(work: &mut Work<'_>, port: &str) -> Result<(), Stop> {
 /// Takes floating IPs off addresses that a port loses.
 pub async fn leave_addresses(work: &mut Work<'_>, port: &str, gone: &[Address]) -> Result<(), Stop> {
     for address in gone {
-        let rows = select::<FloatingIp>("WHERE port_id = ? AND fixed_ip_address = ?").bind(port).bind(&address.ip_address);
+        let rows =
+            select::<FloatingIp>("WHERE port_id = ? AND fixed_ip_address = ?").bind(port).bind(&address.ip_address);
         for row in work.tx.all(rows).await? {
             work.touched.routers.extend(row.router_id.clone());
             let off = sql(OFF).bind(work.now).bind(port).and("id = ?").bind(&row.id);

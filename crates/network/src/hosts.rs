@@ -86,7 +86,8 @@ impl Network {
             }
             REPORT => {
                 let host = name()?;
-                let report = serde_json::from_value(body["report"].clone()).map_err(|error| malformed(error.to_string()))?;
+                let report =
+                    serde_json::from_value(body["report"].clone()).map_err(|error| malformed(error.to_string()))?;
                 self.heard(&host).await?;
                 self.report(&host, &report).await?;
                 Ok(json!({}))
@@ -140,7 +141,8 @@ impl Network {
     /// Remembers that a host spoke; one that never said hello must do so first.
     async fn heard(&self, name: &str) -> Result<(), HostRefusal> {
         let host = row(&self.db, name).await.map_err(failed)?;
-        let host = host.ok_or_else(|| HostRefusal { code: "unknown_host", message: format!("{name} must say hello first") })?;
+        let host =
+            host.ok_or_else(|| HostRefusal { code: "unknown_host", message: format!("{name} must say hello first") })?;
         let now = clock::now();
         if host.heard_at < now.plus_seconds(-HEARD_SECONDS) {
             let heard = sql("UPDATE hosts SET heard_at = ? WHERE name = ?").bind(now).bind(name);

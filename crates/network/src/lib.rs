@@ -15,8 +15,8 @@
 //! - [`hosts`], [`desired`], [`events`]  the side of hosts and of compute
 //! - [`work`]    one transaction; [`stop`] why it ends early; [`fault`] refusals by upstream's names
 
-pub mod addresses;
 pub mod address_scopes;
+pub mod addresses;
 pub mod agents;
 pub mod availabilities;
 pub mod desired;
@@ -126,7 +126,10 @@ pub fn operations() -> Vec<Operation<Network>> {
         tags::operations::<subnets::Subnets>("/subnets/{id}/tags", "/subnets/{id}/tags/{tag}"),
         tags::operations::<subnet_pools::SubnetPools>("/subnetpools/{id}/tags", "/subnetpools/{id}/tags/{tag}"),
         tags::operations::<ports::Ports>("/ports/{id}/tags", "/ports/{id}/tags/{tag}"),
-        tags::operations::<security_groups::SecurityGroups>("/security-groups/{id}/tags", "/security-groups/{id}/tags/{tag}"),
+        tags::operations::<security_groups::SecurityGroups>(
+            "/security-groups/{id}/tags",
+            "/security-groups/{id}/tags/{tag}",
+        ),
         tags::operations::<routers::Routers>("/routers/{id}/tags", "/routers/{id}/tags/{tag}"),
         tags::operations::<floating_ips::FloatingIps>("/floatingips/{id}/tags", "/floatingips/{id}/tags/{tag}"),
         tags::operations::<segments::Segments>("/segments/{id}/tags", "/segments/{id}/tags/{tag}"),

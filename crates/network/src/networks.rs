@@ -58,7 +58,8 @@ pub const KIND: Kind = Kind {
     ],
 };
 
-const QUOTA: Limit = Limit { name: "network", default: 100, count: "SELECT COUNT(*) FROM networks WHERE project_id = ?" };
+const QUOTA: Limit =
+    Limit { name: "network", default: 100, count: "SELECT COUNT(*) FROM networks WHERE project_id = ?" };
 
 entity! {
     pub struct NetworkRow in "networks" {
@@ -231,7 +232,8 @@ impl Around {
     async fn read<Q: Queries>(db: &mut Q, ids: &[String], caller: &Caller) -> Result<Around, db::Error> {
         let segments = gather::<Segment>(&mut *db, "network_id", ids).await?;
         let subnets = subnets_of(&mut *db, ids).await?;
-        let mut pools: Vec<String> = subnets.values().flatten().filter_map(|subnet| subnet.subnetpool_id.clone()).collect();
+        let mut pools: Vec<String> =
+            subnets.values().flatten().filter_map(|subnet| subnet.subnetpool_id.clone()).collect();
         pools.sort();
         pools.dedup();
         let mut served = HashSet::new();
@@ -308,7 +310,7 @@ pub async fn parent(call: &Call<Network>, id: &str) -> Answer<(NetworkRow, api::
     let rows = Networks::scope(select::<NetworkRow>("").and("id = ?").bind(id), &call.caller);
     let missing = || Fault::NetworkNotFound { net_id: id.to_string() };
     let row = call.db.maybe(rows).await?.ok_or_else(missing)?;
-    let shared = rbac::shared(&call.db, &[row.id.clone()], &call.caller).await?.contains(id);
+    let shared = rbac::shared(&call.db, std::slice::from_ref(&row.id), &call.caller).await?.contains(id);
     let mut map = api::JsonMap::new();
     map.insert("network:project_id".into(), json!(row.project_id));
     map.insert("network:tenant_id".into(), json!(row.project_id));
@@ -332,7 +334,11 @@ fn mtu(work: &Work<'_>, given: &Attributes, network_type: &str) -> Result<i64, F
 pub fn domain(text: &str) -> Result<String, Fault> {
     let label = |label: &str| {
         let good = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        !label.is_empty() && label.len() <= 63 && label.chars().all(good) && !label.starts_with('-') && !label.ends_with('-')
+        !label.is_empty()
+            && label.len() <= 63
+            && label.chars().all(good)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
     };
     match text {
         "" => Ok(String::new()),
@@ -401,7 +407,8 @@ fn by_physical(values: &[&str], _: &Caller) -> Condition {
 }
 
 fn by_number(values: &[&str], _: &Caller) -> Condition {
-    let numbers: Vec<String> = values.iter().filter_map(|value| value.parse::<i64>().ok()).map(|n| n.to_string()).collect();
+    let numbers: Vec<String> =
+        values.iter().filter_map(|value| value.parse::<i64>().ok()).map(|n| n.to_string()).collect();
     match numbers.is_empty() {
         true => Condition::plain("1 = 0"),
         false => Condition::plain(format!(

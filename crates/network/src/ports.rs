@@ -13,7 +13,9 @@ use db::{Queries, Select, record, select, sql};
 
 use crate::Network;
 use crate::addresses::{self, Address};
-use crate::engine::attribute::{CREATED, DESCRIPTION, Given, ID, NAME, NEW_TAGS, PROJECT, REVISION, TENANT, UPDATED, attr};
+use crate::engine::attribute::{
+    CREATED, DESCRIPTION, Given, ID, NAME, NEW_TAGS, PROJECT, REVISION, TENANT, UPDATED, attr,
+};
 use crate::engine::rule::Rule;
 use crate::engine::{self, Attributes, Condition, Kind, Resource, entity, gather, own_project, sees_all, stamp};
 use crate::events::Event;
@@ -27,8 +29,17 @@ pub use make::{NewPort, insert};
 
 /// Upstream's list; ours binds the first.
 const VNIC_TYPES: &[&str] = &[
-    "normal", "direct", "macvtap", "baremetal", "direct-physical", "virtio-forwarder", "smart-nic", "vdpa",
-    "accelerator-direct", "accelerator-direct-physical", "remote-managed",
+    "normal",
+    "direct",
+    "macvtap",
+    "baremetal",
+    "direct-physical",
+    "virtio-forwarder",
+    "smart-nic",
+    "vdpa",
+    "accelerator-direct",
+    "accelerator-direct-physical",
+    "remote-managed",
 ];
 
 pub const KIND: Kind = Kind {

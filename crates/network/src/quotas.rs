@@ -67,7 +67,10 @@ fn permitted(call: &Call<Network>, project: &str) -> Answer<()> {
 }
 
 async fn of(call: &Call<Network>, project: &str) -> Answer<JsonMap> {
-    let rows = call.db.all(select::<Quota>("WHERE project_id IN (?, ?)").bind(project).bind(api::quota::DEFAULT_CLASS)).await?;
+    let rows = call
+        .db
+        .all(select::<Quota>("WHERE project_id IN (?, ?)").bind(project).bind(api::quota::DEFAULT_CLASS))
+        .await?;
     let limit = |kind: &Limit| {
         let of = |owner: &str| rows.iter().find(|row| row.project_id == owner && row.resource == kind.name);
         of(project).or_else(|| of(api::quota::DEFAULT_CLASS)).map_or(kind.default, |row| row.hard_limit)
@@ -80,7 +83,13 @@ async fn of(call: &Call<Network>, project: &str) -> Answer<JsonMap> {
 
 async fn list(call: Call<Network>, _: NoInput) -> Answer<Reply> {
     call.allow_on(&json!({}))?;
-    let rows = call.db.rows(sql("SELECT DISTINCT project_id FROM quotas WHERE project_id <> ? ORDER BY project_id").bind(api::quota::DEFAULT_CLASS)).await?;
+    let rows = call
+        .db
+        .rows(
+            sql("SELECT DISTINCT project_id FROM quotas WHERE project_id <> ? ORDER BY project_id")
+                .bind(api::quota::DEFAULT_CLASS),
+        )
+        .await?;
     let mut quotas = Vec::new();
     for row in rows {
         let project: String = row.get(0)?;

@@ -103,7 +103,8 @@ impl Resource for RbacPolicies {
             return Err(Fault::RbacInvalidAction { action, object_type, valid: format!("[{valid}]") }.into());
         }
         let object = new.text("object_id");
-        let id = allow(work, &object_type, &object, &action, &new.text("project_id"), &new.text("target_tenant")).await?;
+        let id =
+            allow(work, &object_type, &object, &action, &new.text("project_id"), &new.text("target_tenant")).await?;
         id.ok_or_else(|| Fault::DuplicateRbacPolicy {}.into())
     }
 
@@ -188,10 +189,8 @@ pub async fn share(work: &mut Work<'_>, object_type: &str, object: &str, owner: 
     }
     let rows = select::<RbacPolicy>("WHERE object_id = ? AND action = ? AND target_project = '*'");
     if let Some(row) = work.tx.maybe(rows.bind(object).bind(SHARED)).await? {
-        if object_type == "network" {
-            if strangers(work, object, owner, None).await? > 0 {
-                return Err(Fault::InvalidSharedSetting { network: object.to_string() }.into());
-            }
+        if object_type == "network" && strangers(work, object, owner, None).await? > 0 {
+            return Err(Fault::InvalidSharedSetting { network: object.to_string() }.into());
         }
         work.tx.run(sql("DELETE FROM rbac_policies WHERE id = ?").bind(&row.id)).await?;
     }
@@ -218,7 +217,10 @@ async fn unused(work: &mut Work<'_>, row: &RbacPolicy, next: Option<&str>) -> Re
         return Ok(());
     }
     let details = match row.action.as_str() {
-        SHARED => format!("Unable to reconfigure sharing settings for network {}. Multiple projects are using it", row.object_id),
+        SHARED => format!(
+            "Unable to reconfigure sharing settings for network {}. Multiple projects are using it",
+            row.object_id
+        ),
         _ => format!("External network {} has existing gateway ports", row.object_id),
     };
     Err(Fault::RbacPolicyInUse { object_id: row.object_id.clone(), details }.into())
@@ -226,15 +228,15 @@ async fn unused(work: &mut Work<'_>, row: &RbacPolicy, next: Option<&str>) -> Re
 
 /// Ports of other projects on a network that no other policy allows.
 async fn strangers(work: &mut Work<'_>, network: &str, owner: &str, target: Option<&str>) -> Result<i64, Stop> {
-    let mut count = sql(
-        "SELECT COUNT(*) FROM ports WHERE network_id = ? AND project_id NOT IN (?, '') AND project_id NOT IN \
+    let mut count =
+        sql("SELECT COUNT(*) FROM ports WHERE network_id = ? AND project_id NOT IN (?, '') AND project_id NOT IN \
          (SELECT target_project FROM rbac_policies WHERE object_id = ? AND action = 'access_as_shared' AND \
-         target_project <> ?)",
-    );
+         target_project <> ?)");
     count = count.bind(network).bind(owner).bind(network).bind(target.unwrap_or("*"));
     if let Some(target) = target {
         count = count.and("project_id = ?").bind(target);
-        let everybody = sql("SELECT COUNT(*) FROM rbac_policies WHERE object_id = ? AND action = ? AND target_project = '*'");
+        let everybody =
+            sql("SELECT COUNT(*) FROM rbac_policies WHERE object_id = ? AND action = ? AND target_project = '*'");
         if work.tx.count(everybody.bind(network).bind(SHARED)).await? > 0 {
             return Ok(0);
         }
@@ -271,7 +273,8 @@ pub fn scope<T: db::Record>(rows: Select<T>, object_type: &str, caller: &Caller)
 
 /// The filter `shared`.
 pub fn shared_filter(values: &[&str], caller: &Caller) -> Condition {
-    let text = "id IN (SELECT object_id FROM rbac_policies WHERE action = 'access_as_shared' AND target_project IN (?, '*'))";
+    let text =
+        "id IN (SELECT object_id FROM rbac_policies WHERE action = 'access_as_shared' AND target_project IN (?, '*'))";
     let wanted = |on: bool| values.iter().any(|value| api::listing::flag_value(value) == Some(on));
     let shared = Condition { text: text.into(), values: vec![Value::Text(own_project(caller).to_string())] };
     match (wanted(true), wanted(false)) {

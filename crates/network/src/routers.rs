@@ -240,10 +240,13 @@ pub async fn ports_of(work: &mut Work<'_>, id: &str) -> Result<Vec<(PortRow, Vec
     let ports = work.tx.all(rows).await?;
     let ids: Vec<String> = ports.iter().map(|port| port.id.clone()).collect();
     let mut addresses = addresses::of(&mut work.tx, &ids).await?;
-    Ok(ports.into_iter().map(|port| {
-        let own = addresses.remove(&port.id).unwrap_or_default();
-        (port, own)
-    }).collect())
+    Ok(ports
+        .into_iter()
+        .map(|port| {
+            let own = addresses.remove(&port.id).unwrap_or_default();
+            (port, own)
+        })
+        .collect())
 }
 
 /// Gives the router a host if it needs one and has none, and binds its ports there.
@@ -290,7 +293,9 @@ async fn choose(work: &mut Work<'_>, ports: &[(PortRow, Vec<Address>)]) -> Resul
         loads.insert(row.get(0)?, row.get(1)?);
     }
     let settings = &work.service.settings;
-    let fit = |host: &&HostRow| hosts::alive(host, settings) && segments.iter().all(|segment| binding::carries(host, segment));
+    let fit = |host: &&HostRow| {
+        hosts::alive(host, settings) && segments.iter().all(|segment| binding::carries(host, segment))
+    };
     let best = hosts.iter().filter(fit).min_by_key(|host| loads.get(&host.name).copied().unwrap_or(0));
     Ok(best.map(|host| host.name.clone()))
 }

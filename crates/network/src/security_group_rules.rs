@@ -234,16 +234,38 @@ pub fn outgoing(now: Time, group: &SecurityGroup) -> Vec<RuleRow> {
 
 /// The rules that a default group has, too: its members reach each other.
 pub fn from_itself(now: Time, group: &SecurityGroup) -> Vec<RuleRow> {
-    let from = |ethertype| RuleRow { remote_group_id: Some(group.id.clone()), ..bare(now, group, "ingress", ethertype) };
+    let from =
+        |ethertype| RuleRow { remote_group_id: Some(group.id.clone()), ..bare(now, group, "ingress", ethertype) };
     vec![from("IPv4"), from("IPv6")]
 }
 
 /// Names that upstream knows, and their numbers.
 const PROTOCOLS: &[(&str, u8)] = &[
-    ("ah", 51), ("dccp", 33), ("egp", 8), ("esp", 50), ("gre", 47), ("hopopt", 0), ("icmp", 1), ("icmpv6", 58),
-    ("igmp", 2), ("ip", 0), ("ipip", 4), ("ipv6-encap", 41), ("ipv6-frag", 44), ("ipv6-icmp", 58), ("ipv6-nonxt", 59),
-    ("ipv6-opts", 60), ("ipv6-route", 43), ("ospf", 89), ("pgm", 113), ("rsvp", 46), ("sctp", 132), ("tcp", 6),
-    ("udp", 17), ("udplite", 136), ("vrrp", 112),
+    ("ah", 51),
+    ("dccp", 33),
+    ("egp", 8),
+    ("esp", 50),
+    ("gre", 47),
+    ("hopopt", 0),
+    ("icmp", 1),
+    ("icmpv6", 58),
+    ("igmp", 2),
+    ("ip", 0),
+    ("ipip", 4),
+    ("ipv6-encap", 41),
+    ("ipv6-frag", 44),
+    ("ipv6-icmp", 58),
+    ("ipv6-nonxt", 59),
+    ("ipv6-opts", 60),
+    ("ipv6-route", 43),
+    ("ospf", 89),
+    ("pgm", 113),
+    ("rsvp", 46),
+    ("sctp", 132),
+    ("tcp", 6),
+    ("udp", 17),
+    ("udplite", 136),
+    ("vrrp", 112),
 ];
 
 /// The protocol's number; `any` and `ip` stand for all of them.
@@ -285,7 +307,11 @@ fn ethertype(value: Json) -> Result<Json, String> {
 
 fn prefix(value: Json) -> Result<Json, String> {
     let Some(text) = value.as_str() else {
-        return if value.is_null() { Ok(value) } else { Err(format!("'{}' is not a valid IP subnet", python::plain(&value))) };
+        return if value.is_null() {
+            Ok(value)
+        } else {
+            Err(format!("'{}' is not a valid IP subnet", python::plain(&value)))
+        };
     };
     match (text.parse::<IpNet>(), text.parse::<std::net::IpAddr>()) {
         (Ok(_), _) => Ok(value),
@@ -411,7 +437,8 @@ fn by_protocol(values: &[&str], _: &Caller) -> Condition {
 }
 
 fn by_default(values: &[&str], _: &Caller) -> Condition {
-    let condition = Condition::plain("security_group_id IN (SELECT id FROM security_groups WHERE default_of IS NOT NULL)");
+    let condition =
+        Condition::plain("security_group_id IN (SELECT id FROM security_groups WHERE default_of IS NOT NULL)");
     match values.first().and_then(|value| api::listing::flag_value(value)) {
         Some(false) => condition.negated(),
         _ => condition,

@@ -147,7 +147,8 @@ impl Resource for SecurityGroups {
         if !default && name.as_ref().is_some_and(|name| name.eq_ignore_ascii_case(DEFAULT)) {
             return Err(Fault::SecurityGroupDefaultAlreadyExists {}.into());
         }
-        let mut columns: Vec<(&'static str, Value)> = name.map(|name| ("name", Value::Text(name))).into_iter().collect();
+        let mut columns: Vec<(&'static str, Value)> =
+            name.map(|name| ("name", Value::Text(name))).into_iter().collect();
         columns.extend(change.maybe("description").map(|text| ("description", Value::Text(text))));
         if let Some(stateful) = change.flag("stateful").filter(|stateful| *stateful != row.stateful) {
             if used(work, &row.id).await? {
@@ -166,7 +167,8 @@ impl Resource for SecurityGroups {
         if row.default_of.is_some() && !work.caller.has_role("admin") {
             return Err(Fault::SecurityGroupCannotRemoveDefault {}.into());
         }
-        let others = sql("SELECT COUNT(*) FROM security_group_rules WHERE remote_group_id = ? AND security_group_id <> ?");
+        let others =
+            sql("SELECT COUNT(*) FROM security_group_rules WHERE remote_group_id = ? AND security_group_id <> ?");
         if work.tx.count(others.bind(&row.id).bind(&row.id)).await? > 0 {
             // Rules that refer to it go with it, as upstream's do.
             work.touched.groups.insert(row.id.clone());

@@ -183,7 +183,9 @@ async fn chosen(work: &mut Work<'_>, network: &str, kind: &str, wanted: Provider
             let made = insert(work, network, "vxlan", None, Some(number)).await?;
             made.ok_or_else(|| Fault::TunnelIdInUse { tunnel_id: number }.into())
         }
-        (_, None, Some(_)) => Err(invalid("segmentation_id requires physical_network for VLAN provider network").into()),
+        (_, None, Some(_)) => {
+            Err(invalid("segmentation_id requires physical_network for VLAN provider network").into())
+        }
         (_, physical, None) => {
             let made = vlan(work, network, physical).await?;
             made.ok_or_else(|| Fault::NoNetworkAvailable {}.into())
@@ -243,13 +245,19 @@ async fn from_ranges(
         let mut place = rand::rng().random_range(0..size);
         let number = ranges.iter().find_map(|(first, last)| {
             let length = (last - first + 1).max(0);
-            if place < length { Some(first + place) } else { place -= length; None }
+            if place < length {
+                Some(first + place)
+            } else {
+                place -= length;
+                None
+            }
         });
         if let Some(segment) = insert(work, network, kind, physical.clone(), number).await? {
             return Ok(Some(segment));
         }
     }
-    let used = sql("SELECT segmentation_id FROM segments WHERE network_type = ? AND segmentation_id IS NOT NULL").bind(kind);
+    let used =
+        sql("SELECT segmentation_id FROM segments WHERE network_type = ? AND segmentation_id IS NOT NULL").bind(kind);
     let used = match &physical {
         Some(physical) => used.and("physical_network = ?").bind(physical),
         None => used,

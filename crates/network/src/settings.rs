@@ -49,13 +49,20 @@ impl Settings {
         Ok(Settings {
             types: list("ml2", "type_drivers", "local,flat,vlan,vxlan"),
             project_types: list("ml2", "tenant_network_types", "vxlan"),
-            external_type: config.text("ml2", "external_network_type").map(String::from).filter(|text| !text.is_empty()),
-            vni_ranges: list("ml2_type_vxlan", "vni_ranges", "1:16777215").iter().filter_map(|text| range(text)).collect(),
+            external_type: config
+                .text("ml2", "external_network_type")
+                .map(String::from)
+                .filter(|text| !text.is_empty()),
+            vni_ranges: list("ml2_type_vxlan", "vni_ranges", "1:16777215")
+                .iter()
+                .filter_map(|text| range(text))
+                .collect(),
             vlan_ranges: vlans(&config.list("ml2_type_vlan", "network_vlan_ranges")),
             flat_networks: flat.into_iter().collect(),
             physical_mtu: number("DEFAULT", "global_physnet_mtu", 1500),
             path_mtu: number("ml2", "path_mtu", 0),
-            dns_domain: config.text_or("DEFAULT", "dns_domain", "openstacklocal").trim_end_matches('.').to_string() + ".",
+            dns_domain: config.text_or("DEFAULT", "dns_domain", "openstacklocal").trim_end_matches('.').to_string()
+                + ".",
             agent_down_seconds: number("DEFAULT", "agent_down_time", 75),
             max_routes: number("DEFAULT", "max_routes", 30).max(0) as usize,
             max_dns_nameservers: number("DEFAULT", "max_dns_nameservers", 5).max(0) as usize,

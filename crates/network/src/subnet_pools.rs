@@ -297,7 +297,8 @@ pub async fn cut(
             IpNet::V4(net) => 1_i64 << (32 - net.prefix_len()).min(62),
             IpNet::V6(net) => 1_i64 << (64_i64 - i64::from(net.prefix_len())).clamp(0, 62),
         };
-        let used: i64 = subnets.iter().filter(|subnet| subnet.project_id == project).map(|subnet| size(&subnet.net())).sum();
+        let used: i64 =
+            subnets.iter().filter(|subnet| subnet.project_id == project).map(|subnet| size(&subnet.net())).sum();
         let like: IpNet = pool.prefixes.first().and_then(|text| ip::net(text)).unwrap_or_default();
         let more = IpNet::new(like.addr(), length as u8).map(|net| size(&net)).unwrap_or(i64::MAX / 2);
         if used + more > quota {
@@ -318,7 +319,10 @@ pub async fn cut(
             Some(_) => "Cannot allocate requested subnet from the available set of prefixes",
             None => "Insufficient prefix space to allocate subnet size",
         };
-        let words = format!("Failed to allocate subnet: {reason}{}.", if asked.is_none() { format!(" /{length}") } else { String::new() });
+        let words = format!(
+            "Failed to allocate subnet: {reason}{}.",
+            if asked.is_none() { format!(" /{length}") } else { String::new() }
+        );
         Refusal::new(409, "SubnetAllocationError", words).into()
     })
 }
@@ -356,8 +360,10 @@ async fn remove_prefixes(call: Call<Network>, Path(id): Path<String>) -> Answer<
 async fn change_prefixes(mut call: Call<Network>, id: String, add: bool) -> Answer<Reply> {
     let body = call.json().await?;
     let given = rule::each(body.get("prefixes").unwrap_or(&Json::Null), rule::cidr);
-    let given = given.map_err(|reason| crate::fault::plain(format!("Invalid input for prefixes. Reason: {reason}.")))?;
-    let given: Vec<String> = given.as_array().into_iter().flatten().filter_map(Json::as_str).map(String::from).collect();
+    let given =
+        given.map_err(|reason| crate::fault::plain(format!("Invalid input for prefixes. Reason: {reason}.")))?;
+    let given: Vec<String> =
+        given.as_array().into_iter().flatten().filter_map(Json::as_str).map(String::from).collect();
     let item = engine::find::<SubnetPools>(&call, &id).await?;
     engine::hidden::<SubnetPools>(&call, &id, &item, call.allow_on(&item).map(drop))?;
     let prefixes = call

@@ -255,7 +255,9 @@ pub async fn subnets_of(db: impl Queries, networks: &[String]) -> Result<HashMap
     for subnet in gather::<Subnet>(db, "network_id", networks).await? {
         by_network.entry(subnet.network_id.clone()).or_default().push(subnet);
     }
-    by_network.values_mut().for_each(|subnets| subnets.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id))));
+    by_network
+        .values_mut()
+        .for_each(|subnets| subnets.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id))));
     Ok(by_network)
 }
 
@@ -365,7 +367,12 @@ async fn pool(
 async fn give_automatic(work: &mut Work<'_>, subnet: &Subnet) -> Result<(), Stop> {
     let ports = work.tx.all(select::<PortRow>("WHERE network_id = ?").bind(&subnet.network_id)).await?;
     for port in ports.iter().filter(|port| !port.device_owner.starts_with("network:")) {
-        let taker = Taker { port: &port.id, network: &port.network_id, mac: &port.mac_address, device_owner: &port.device_owner };
+        let taker = Taker {
+            port: &port.id,
+            network: &port.network_id,
+            mac: &port.mac_address,
+            device_owner: &port.device_owner,
+        };
         let one = One { subnet: Some(subnet.id.clone()), address: None };
         addresses::take(work, &taker, std::slice::from_ref(subnet), &Wanted::These(vec![one]), 200).await?;
         ports::changed(work, port).await?;
@@ -401,7 +408,9 @@ fn external(values: &[&str], _: &Caller) -> Condition {
         .collect();
     match flags.is_empty() {
         true => Condition::plain("1 = 0"),
-        false => Condition::plain(format!("network_id IN (SELECT id FROM networks WHERE external IN ({}))", flags.join(","))),
+        false => {
+            Condition::plain(format!("network_id IN (SELECT id FROM networks WHERE external IN ({}))", flags.join(",")))
+        }
     }
 }
 

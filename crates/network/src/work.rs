@@ -94,12 +94,14 @@ impl<'a> Work<'a> {
             asks.push(sql("SELECT DISTINCT host FROM routers").in_list("id", routers));
         }
         if !groups.is_empty() {
-            let referring = sql("SELECT DISTINCT security_group_id FROM security_group_rules").in_list("remote_group_id", groups);
+            let referring =
+                sql("SELECT DISTINCT security_group_id FROM security_group_rules").in_list("remote_group_id", groups);
             let mut all: BTreeSet<String> = groups.clone();
             for row in self.tx.rows(referring).await? {
                 all.insert(row.get(0)?);
             }
-            let members = sql("SELECT DISTINCT ports.host FROM ports JOIN port_groups ON port_groups.port_id = ports.id");
+            let members =
+                sql("SELECT DISTINCT ports.host FROM ports JOIN port_groups ON port_groups.port_id = ports.id");
             asks.push(members.in_list("port_groups.group_id", all));
         }
         for ask in asks {

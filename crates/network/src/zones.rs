@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use api::{Answer, Call, NoInput, Operation, Reply, get};
 use base::{Json, json};
 
+use crate::Network;
 use crate::agents::{self, DHCP, L3};
 use crate::fault::Fault;
 use crate::stop::Stop;
 use crate::work::Work;
-use crate::Network;
 
 pub fn operations() -> Vec<Operation<Network>> {
     vec![get("/availability_zones", list).rule("get_availability_zone")]
@@ -17,14 +17,17 @@ pub fn operations() -> Vec<Operation<Network>> {
 
 async fn list(call: Call<Network>, _: NoInput) -> Answer<Reply> {
     call.allow()?;
-    let zones: Vec<Json> = known_zones(&call).await?.into_iter().map(|(name, resource)| {
-        json!({"name": name, "resource": resource, "state": "available"})
-    }).collect();
+    let zones: Vec<Json> = known_zones(&call)
+        .await?
+        .into_iter()
+        .map(|(name, resource)| json!({"name": name, "resource": resource, "state": "available"}))
+        .collect();
     let wanted = |key: &str, zone: &Json| {
         let values: Vec<&str> = call.query.all(key).collect();
         values.is_empty() || values.iter().any(|value| zone[key] == *value)
     };
-    let zones: Vec<&Json> = zones.iter().filter(|zone| ["name", "resource", "state"].iter().all(|key| wanted(key, zone))).collect();
+    let zones: Vec<&Json> =
+        zones.iter().filter(|zone| ["name", "resource", "state"].iter().all(|key| wanted(key, zone))).collect();
     Ok(Reply::json(200, &json!({"availability_zones": zones})))
 }
 

@@ -115,7 +115,16 @@ impl Condition {
 }
 
 pub const fn attr(name: &'static str, rule: Rule) -> Attribute {
-    Attribute { name, post: Post::Never, put: false, rule, filter: Filter::None, sort: None, visible: true, extension: None }
+    Attribute {
+        name,
+        post: Post::Never,
+        put: false,
+        rule,
+        filter: Filter::None,
+        sort: None,
+        visible: true,
+        extension: None,
+    }
 }
 
 impl Attribute {

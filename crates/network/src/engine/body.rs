@@ -21,7 +21,11 @@ pub fn entries(kind: &Kind, body: Answer<Json>) -> Answer<(Vec<JsonMap>, bool)> 
             return Err(plain("Resources required"));
         }
         if items.len() > BULK {
-            return Err(Refusal::new(413, "HTTPRequestEntityTooLarge", format!("More than {BULK} {} at once", kind.many)));
+            return Err(Refusal::new(
+                413,
+                "HTTPRequestEntityTooLarge",
+                format!("More than {BULK} {} at once", kind.many),
+            ));
         }
         let object = |item| match item {
             Json::Object(map) => Ok(map),
@@ -93,7 +97,7 @@ pub fn change(kind: &Kind, mut given: JsonMap, on: &dyn Fn(&str) -> bool) -> Ans
 }
 
 pub fn present<'a>(kind: &'a Kind, on: &'a dyn Fn(&str) -> bool) -> impl Iterator<Item = &'a Attribute> {
-    kind.attributes.iter().filter(|attribute| attribute.extension.is_none_or(|extension| on(extension)))
+    kind.attributes.iter().filter(move |attribute| attribute.extension.is_none_or(on))
 }
 
 /// Checks one value.

@@ -86,7 +86,8 @@ fn condition(name: &str, filter: Filter, values: &[&str], caller: &Caller) -> An
         Filter::Text(column) => Condition::any_of(&format!("{column} IN (?)"), values),
         Filter::By(make) => make(values, caller),
         Filter::Number(column) => {
-            let numbers: Vec<String> = values.iter().filter_map(|text| text.parse::<i64>().ok()).map(|n| n.to_string()).collect();
+            let numbers: Vec<String> =
+                values.iter().filter_map(|text| text.parse::<i64>().ok()).map(|n| n.to_string()).collect();
             match numbers.is_empty() {
                 true => Condition::plain("1 = 0"),
                 // Digits only, so they may stand in the text.
@@ -94,7 +95,8 @@ fn condition(name: &str, filter: Filter, values: &[&str], caller: &Caller) -> An
             }
         }
         Filter::Flag(column) => {
-            let flags = values.iter().map(|text| rule::flag(&json!(text))).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
+            let flags =
+                values.iter().map(|text| rule::flag(&json!(text))).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
             let flags: Vec<&str> = flags.iter().map(|flag| if *flag == json!(true) { "1" } else { "0" }).collect();
             Condition::plain(format!("{column} IN ({})", flags.join(",")))
         }
@@ -137,7 +139,8 @@ fn sorts(call: &Call<Network>, kind: &Kind) -> Answer<Vec<(String, Order)>> {
     if keys.len() != dirs.len() {
         return Err(plain("The number of sort_keys and sort_dirs must be same"));
     }
-    let listed = |names: &[&str]| format!("[{}]", names.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", "));
+    let listed =
+        |names: &[&str]| format!("[{}]", names.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", "));
     let column = |key: &str| kind.attribute(key).and_then(|attribute| attribute.sort);
     let absent: Vec<&str> = keys.iter().copied().filter(|key| column(key).is_none()).collect();
     if !absent.is_empty() {
@@ -156,7 +159,14 @@ fn sorts(call: &Call<Network>, kind: &Kind) -> Answer<Vec<(String, Order)>> {
 }
 
 /// Adds the links to the pages before and after. Upstream: the first page has a link to one before it, too.
-pub fn links(call: &Call<Network>, kind: &Kind, page: &Page, first_last: Option<(&str, &str)>, full: bool, body: &mut JsonMap) {
+pub fn links(
+    call: &Call<Network>,
+    kind: &Kind,
+    page: &Page,
+    first_last: Option<(&str, &str)>,
+    full: bool,
+    body: &mut JsonMap,
+) {
     if page.limit.is_none() {
         return;
     }
@@ -168,8 +178,10 @@ pub fn links(call: &Call<Network>, kind: &Kind, page: &Page, first_last: Option<
         if reverse {
             pairs.push(("page_reverse", "True"));
         }
-        let text: Vec<String> =
-            pairs.iter().map(|(name, value)| format!("{}={}", api::message::encode(name), api::message::encode(value))).collect();
+        let text: Vec<String> = pairs
+            .iter()
+            .map(|(name, value)| format!("{}={}", api::message::encode(name), api::message::encode(value)))
+            .collect();
         format!("{}?{}", call.reader.link(&call.reader.path), text.join("&"))
     };
     if full || page.reverse {

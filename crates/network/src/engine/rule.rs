@@ -179,7 +179,11 @@ pub fn tags(value: &Json) -> Result<Json, String> {
 pub fn keys<'a>(value: &'a Json, wanted: &[&str]) -> Result<&'a serde_json::Map<String, Json>, String> {
     let listed = || wanted.iter().map(|key| format!("'{key}'")).collect::<Vec<_>>().join(", ");
     let Some(map) = value.as_object() else {
-        return Err(format!("Invalid input. '{}' must be a dictionary with keys: [{}]", python::plain(value), listed()));
+        return Err(format!(
+            "Invalid input. '{}' must be a dictionary with keys: [{}]",
+            python::plain(value),
+            listed()
+        ));
     };
     let given: HashSet<&str> = map.keys().map(String::as_str).collect();
     if given == wanted.iter().copied().collect() {

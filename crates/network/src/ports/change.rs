@@ -85,12 +85,7 @@ fn merged_options(old: &Json, new: &[Json]) -> Json {
 }
 
 /// A port does not join somebody else's router by naming it as its device.
-pub async fn foreign_device(
-    work: &mut Work<'_>,
-    owner: &str,
-    device: &str,
-    port: Option<&str>,
-) -> Result<(), Stop> {
+pub async fn foreign_device(work: &mut Work<'_>, owner: &str, device: &str, port: Option<&str>) -> Result<(), Stop> {
     if owner != "network:router_interface" || device.is_empty() || work.caller.has_role("admin") {
         return Ok(());
     }
@@ -144,7 +139,9 @@ async fn security(work: &mut Work<'_>, row: &PortRow, next: &mut PortRow, change
     if change.has("allowed_address_pairs") {
         let given = change.get("allowed_address_pairs").cloned().unwrap_or(json!([]));
         next.allowed_address_pairs = make::pairs(work, next, given, next.port_security_enabled)?;
-    } else if !next.port_security_enabled && next.allowed_address_pairs.as_array().is_some_and(|pairs| !pairs.is_empty()) {
+    } else if !next.port_security_enabled
+        && next.allowed_address_pairs.as_array().is_some_and(|pairs| !pairs.is_empty())
+    {
         return Err(Fault::AddressPairAndPortSecurity {}.into());
     }
     let mut sorted = old.clone();
@@ -203,7 +200,8 @@ pub async fn replace(
     subnets: &[Subnet],
     wanted: Vec<One>,
 ) -> Result<bool, Stop> {
-    let automatic: HashSet<&str> = subnets.iter().filter(|subnet| subnet.is_automatic()).map(|subnet| subnet.id.as_str()).collect();
+    let automatic: HashSet<&str> =
+        subnets.iter().filter(|subnet| subnet.is_automatic()).map(|subnet| subnet.id.as_str()).collect();
     let mut kept: HashSet<String> = HashSet::new();
     let mut missing = Vec::new();
     // Certain addresses first, so that an entry with only a subnet does not keep what another one names.
@@ -226,16 +224,25 @@ pub async fn replace(
         kept.contains(&address.ip_address) || !router && automatic.contains(address.subnet_id.as_str())
     };
     let gone: Vec<Address> = own.iter().filter(|address| !stays(address)).cloned().collect();
-    missing.retain(|one| one.subnet.as_deref().is_none_or(|subnet| router || !own.iter().any(|a| a.subnet_id == subnet && automatic.contains(subnet) && stays(a))));
+    missing.retain(|one| {
+        one.subnet.as_deref().is_none_or(|subnet| {
+            router || !own.iter().any(|a| a.subnet_id == subnet && automatic.contains(subnet) && stays(a))
+        })
+    });
     addresses::release(work, &gone).await?;
     crate::floating_ips::leave_addresses(work, &port.id, &gone).await?;
     if missing.is_empty() {
         return Ok(!gone.is_empty());
     }
     let next = own.iter().map(|address| address.place + 1).max().unwrap_or(0);
-    let taker = Taker { port: &port.id, network: &port.network_id, mac: &port.mac_address, device_owner: &port.device_owner };
+    let taker =
+        Taker { port: &port.id, network: &port.network_id, mac: &port.mac_address, device_owner: &port.device_owner };
     // Automatic addresses that the port has already are not taken twice.
-    let open: Vec<Subnet> = subnets.iter().filter(|subnet| !own.iter().any(|a| a.subnet_id == subnet.id && stays(a) && subnet.is_automatic())).cloned().collect();
+    let open: Vec<Subnet> = subnets
+        .iter()
+        .filter(|subnet| !own.iter().any(|a| a.subnet_id == subnet.id && stays(a) && subnet.is_automatic()))
+        .cloned()
+        .collect();
     addresses::take(work, &taker, &open, &Wanted::These(missing), next).await?;
     Ok(true)
 }

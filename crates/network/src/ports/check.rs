@@ -82,7 +82,10 @@ pub fn pairs(value: Json) -> Result<Json, String> {
         }
         let address = map.get("ip_address").ok_or("AllowedAddressPair must contain ip_address")?;
         let Some(net) = address.as_str().and_then(ip::net_or_address) else {
-            return Err(format!("'{0}' is neither a valid IP address, nor is it a valid IP subnet", python::plain(address)));
+            return Err(format!(
+                "'{0}' is neither a valid IP address, nor is it a valid IP subnet",
+                python::plain(address)
+            ));
         };
         if net.addr().is_multicast() {
             return Err(format!("IP {} is a multicast address, which is not supported.", python::plain(address)));
@@ -114,7 +117,8 @@ pub fn dhcp_options(value: Json) -> Result<Json, String> {
         if !name.chars().all(good) || item["opt_value"].as_str().is_some_and(|text| text.contains(['\n', '\r', '\0'])) {
             return Err(format!("No valid key specs matched for: {}", python::quoted(item)));
         }
-        let version = item.get("ip_version").map(|version| rule::integer(version, 4, 6)).transpose()?.unwrap_or(json!(4));
+        let version =
+            item.get("ip_version").map(|version| rule::integer(version, 4, 6)).transpose()?.unwrap_or(json!(4));
         list.push(json!({"opt_name": name, "opt_value": item["opt_value"], "ip_version": version}));
     }
     Ok(Json::Array(list))
@@ -139,7 +143,10 @@ mod tests {
     fn parts_of_ports_get_their_usual_form() {
         let fixed = fixed_ips(json!([{"ip_address": "fd00:0::5"}, {"subnet_id": base::id::uuid()}])).unwrap();
         assert_eq!(fixed[0]["ip_address"], "fd00::5");
-        assert_eq!(pairs(json!([{"ip_address": "10.0.0.0/24", "mac_address": null}])).unwrap(), json!([{"ip_address": "10.0.0.0/24"}]));
+        assert_eq!(
+            pairs(json!([{"ip_address": "10.0.0.0/24", "mac_address": null}])).unwrap(),
+            json!([{"ip_address": "10.0.0.0/24"}])
+        );
         assert_eq!(dns_name(json!("Web-1")), Ok(json!("web-1")));
     }
 

@@ -18,7 +18,11 @@ use crate::{addresses, ip, python, rbac, subnets};
 /// `{"network_id", "enable_snat", "external_fixed_ips"}`; an empty object or null means no gateway.
 pub fn shape(value: Json) -> Result<Json, String> {
     let Some(map) = value.as_object() else {
-        return if value.is_null() { Ok(value) } else { Err(format!("'{}' is not a dictionary", python::plain(&value))) };
+        return if value.is_null() {
+            Ok(value)
+        } else {
+            Err(format!("'{}' is not a dictionary", python::plain(&value)))
+        };
     };
     let mut info = serde_json::Map::new();
     for (key, value) in map {
@@ -38,12 +42,18 @@ pub fn shape(value: Json) -> Result<Json, String> {
 
 fn fixed(value: &Json) -> Result<Json, String> {
     let Some(items) = value.as_array() else {
-        return if value.is_null() { Ok(json!([])) } else { Err(format!("Invalid data format for fixed IP: '{}'", python::plain(value))) };
+        return if value.is_null() {
+            Ok(json!([]))
+        } else {
+            Err(format!("Invalid data format for fixed IP: '{}'", python::plain(value)))
+        };
     };
     let mut list = Vec::new();
     for item in items {
         let mut one = serde_json::Map::new();
-        for (key, value) in item.as_object().ok_or_else(|| format!("Invalid data format for fixed IP: '{}'", python::plain(item)))? {
+        for (key, value) in
+            item.as_object().ok_or_else(|| format!("Invalid data format for fixed IP: '{}'", python::plain(item)))?
+        {
             match key.as_str() {
                 "ip_address" => one.insert(key.clone(), rule::ip(value)?),
                 "subnet_id" => one.insert(key.clone(), rule::uuid(value)?),

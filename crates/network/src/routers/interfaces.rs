@@ -9,12 +9,12 @@ use crate::Network;
 use crate::addresses::{self, Address, One, Taker, Wanted};
 use crate::engine::{self, Resource};
 use crate::fault::{Fault, bad};
+use crate::ip;
 use crate::networks;
 use crate::ports::{self, NewPort, PortRow};
 use crate::stop::Stop;
 use crate::subnets::{self, Subnet, Subnets};
 use crate::work::Work;
-use crate::ip;
 
 /// The two ways of naming an interface.
 struct Named {
@@ -106,7 +106,8 @@ async fn by_port(work: &mut Work<'_>, row: &RouterRow, id: &str) -> Result<(Port
         return Err(bad("router", "Router port must have at least one fixed IP").into());
     }
     let all = subnets::of(work, &port.network_id).await?;
-    let on: Vec<Subnet> = own.iter().filter_map(|a| all.iter().find(|subnet| subnet.id == a.subnet_id)).cloned().collect();
+    let on: Vec<Subnet> =
+        own.iter().filter_map(|a| all.iter().find(|subnet| subnet.id == a.subnet_id)).cloned().collect();
     if on.iter().filter(|subnet| subnet.ip_version == 4).count() > 1 {
         return Err(bad("router", "Cannot have multiple IPv4 subnets on router port").into());
     }
@@ -133,7 +134,8 @@ async fn by_subnet(work: &mut Work<'_>, row: &RouterRow, id: &str) -> Result<(Po
     };
     let own = subnet.project_id == work.caller.project() || engine::sees_all(work.caller);
     if !own && !gateway::lent(work, &subnet.network_id).await? {
-        let text = format!("Cannot add interface to router because subnet {id} is not owned by project making the request");
+        let text =
+            format!("Cannot add interface to router because subnet {id} is not owned by project making the request");
         return Err(bad("router", text).into());
     }
     announces(&subnet)?;
@@ -143,7 +145,8 @@ async fn by_subnet(work: &mut Work<'_>, row: &RouterRow, id: &str) -> Result<(Po
         && let Some((port, own)) = six_on(work, row, &subnet.network_id).await?
     {
         // One port per network carries all of its IPv6 subnets.
-        let taker = Taker { port: &port.id, network: &port.network_id, mac: &port.mac_address, device_owner: INTERFACE };
+        let taker =
+            Taker { port: &port.id, network: &port.network_id, mac: &port.mac_address, device_owner: INTERFACE };
         let place = own.iter().map(|address| address.place + 1).max().unwrap_or(0);
         let list = [subnet.clone()];
         addresses::take(work, &taker, &list, &Wanted::These(vec![one]), place).await?;
@@ -167,7 +170,10 @@ fn announces(subnet: &Subnet) -> Result<(), Fault> {
     match subnet.ipv6_address_mode.is_some() && subnet.ipv6_ra_mode.is_none() {
         true => Err(bad(
             "router",
-            format!("IPv6 subnet {} configured to receive RAs from an external router cannot be added to Neutron Router", subnet.id),
+            format!(
+                "IPv6 subnet {} configured to receive RAs from an external router cannot be added to Neutron Router",
+                subnet.id
+            ),
         )),
         false => Ok(()),
     }
@@ -221,7 +227,8 @@ async fn one_six(work: &mut Work<'_>, row: &RouterRow, port: &PortRow, own: &[Ad
 }
 
 async fn leave_port(work: &mut Work<'_>, row: &RouterRow, id: &str, subnet: Option<&str>) -> Result<Json, Stop> {
-    let found = ports_of(work, &row.id).await?.into_iter().find(|(port, _)| port.id == id && port.device_owner == INTERFACE);
+    let found =
+        ports_of(work, &row.id).await?.into_iter().find(|(port, _)| port.id == id && port.device_owner == INTERFACE);
     let Some((port, own)) = found else {
         return Err(Fault::RouterInterfaceNotFound { router_id: row.id.clone(), port_id: id.to_string() }.into());
     };
@@ -243,7 +250,8 @@ async fn leave_subnet(work: &mut Work<'_>, row: &RouterRow, id: &str) -> Result<
     let found: Option<Subnet> = work.tx.maybe(rows).await?;
     let subnet = found.ok_or_else(|| Fault::SubnetNotFound { subnet_id: id.to_string() })?;
     let on = |own: &[Address]| own.iter().any(|address| address.subnet_id == id);
-    let found = ports_of(work, &row.id).await?.into_iter().find(|(port, own)| port.device_owner == INTERFACE && on(own));
+    let found =
+        ports_of(work, &row.id).await?.into_iter().find(|(port, own)| port.device_owner == INTERFACE && on(own));
     let Some((port, own)) = found else {
         return Err(Fault::RouterInterfaceNotFoundForSubnet { router_id: row.id.clone(), subnet_id: id.into() }.into());
     };

@@ -9,10 +9,10 @@ use super::{RouterRow, Routers, fresh, ports_of};
 use crate::Network;
 use crate::engine;
 use crate::fault::{Fault, plain};
+use crate::python;
 use crate::stop::Stop;
 use crate::subnets::{self, Subnet};
 use crate::work::Work;
-use crate::python;
 
 /// Writes the routes after checking that each next hop can be reached.
 pub async fn write(work: &mut Work<'_>, id: &str, list: Json) -> Result<(), Stop> {

@@ -65,7 +65,8 @@ pub fn routes(value: Json) -> Result<Json, String> {
     for item in value.as_array().ok_or_else(wrong)? {
         let map = rule::keys(item, &["destination", "nexthop"])?;
         let destination = map["destination"].as_str().and_then(ip::net);
-        let destination = destination.ok_or_else(|| format!("'{}' is not a valid CIDR", python::plain(&map["destination"])))?;
+        let destination =
+            destination.ok_or_else(|| format!("'{}' is not a valid CIDR", python::plain(&map["destination"])))?;
         let route = json!({"destination": destination.to_string(), "nexthop": rule::ip(&map["nexthop"])?});
         if !seen.insert(route.to_string()) {
             return Err(format!("Duplicate hostroute '{}'", python::quoted(item)));
@@ -144,7 +145,8 @@ pub fn default_pools(net: &IpNet, gateway: Option<IpAddr>) -> Json {
         first += 1;
         last -= u128::from(v4);
     }
-    let pool = |first, last| json!({"start": ip::address(first, net).to_string(), "end": ip::address(last, net).to_string()});
+    let pool =
+        |first, last| json!({"start": ip::address(first, net).to_string(), "end": ip::address(last, net).to_string()});
     let gateway = gateway.filter(|address| net.contains(address)).map(ip::number);
     match gateway.filter(|number| (first..=last).contains(number) && first != last) {
         None => json!([pool(first, last)]),
@@ -171,9 +173,12 @@ pub fn given_pools(pools: &Json, net: &IpNet, gateway: Option<IpAddr>) -> Result
     for pool in pools.as_array().into_iter().flatten() {
         let (start, end) = (python::plain(&pool["start"]), python::plain(&pool["end"]));
         let shown = format!("{start}-{end}");
-        let parse = |text: &str| text.parse::<IpAddr>().ok().filter(|address| address.is_ipv4() == net.addr().is_ipv4());
+        let parse =
+            |text: &str| text.parse::<IpAddr>().ok().filter(|address| address.is_ipv4() == net.addr().is_ipv4());
         let ends = parse(&start).zip(parse(&end));
-        let Some((first, last)) = ends.map(|(first, last)| (ip::number(first), ip::number(last))).filter(|(a, b)| a <= b) else {
+        let Some((first, last)) =
+            ends.map(|(first, last)| (ip::number(first), ip::number(last))).filter(|(a, b)| a <= b)
+        else {
             return Err(Fault::InvalidAllocationPool { pool: shown });
         };
         if first < low || last > high {
@@ -286,12 +291,14 @@ pub fn changed(work: &Work<'_>, row: &Subnet, change: &Attributes) -> Result<Sub
     next.name = change.maybe("name").unwrap_or(next.name);
     next.description = change.maybe("description").unwrap_or(next.description);
     next.enable_dhcp = change.flag("enable_dhcp").unwrap_or(next.enable_dhcp);
-    if !next.enable_dhcp && change.has("enable_dhcp") && (row.ipv6_ra_mode.is_some() || row.ipv6_address_mode.is_some()) {
+    if !next.enable_dhcp && change.has("enable_dhcp") && (row.ipv6_ra_mode.is_some() || row.ipv6_address_mode.is_some())
+    {
         return Err(invalid("Cannot disable enable_dhcp with ipv6 attributes set"));
     }
     if change.has("gateway_ip") {
         let gateway = change.maybe("gateway_ip").and_then(|text| text.parse().ok());
-        next.gateway_ip = gateway.map(|address| good_gateway(address, &net)).transpose()?.map(|address| address.to_string());
+        next.gateway_ip =
+            gateway.map(|address| good_gateway(address, &net)).transpose()?.map(|address| address.to_string());
     }
     if let Some(pools) = change.get("allocation_pools").filter(|pools| pools.is_array()) {
         next.allocation_pools = given_pools(pools, &net, next.gateway())?;

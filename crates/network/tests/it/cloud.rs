@@ -182,7 +182,13 @@ pub struct Got {
 }
 
 impl Person<'_> {
-    pub async fn send(&self, method: Method, target: &str, body: Option<Json>, header: Option<(&'static str, &str)>) -> Got {
+    pub async fn send(
+        &self,
+        method: Method,
+        target: &str,
+        body: Option<Json>,
+        header: Option<(&'static str, &str)>,
+    ) -> Got {
         let mut request = Request::new(method, &format!("/v2.0{target}")).header("x-auth-token", self.token);
         if let Some(body) = body {
             request = request.json(&body);

@@ -85,11 +85,13 @@ async fn every_resource_has_the_keys_that_clients_know() {
 async fn every_listed_extension_is_one_that_upstream_has() {
     let cloud = Cloud::new().await;
     let body = cloud.by("alice").get("/extensions").await.ok(200);
-    let aliases: Vec<String> = body["extensions"].as_array().unwrap().iter().map(|entry| text(&entry["alias"])).collect();
+    let aliases: Vec<String> =
+        body["extensions"].as_array().unwrap().iter().map(|entry| text(&entry["alias"])).collect();
     assert!(aliases.len() > 60);
     for alias in ["binding", "security-group", "router", "quotas", "standard-attr-tag"] {
         assert!(aliases.iter().any(|known| known == alias), "{alias}");
     }
-    let unlike: Vec<&Json> = body["extensions"].as_array().unwrap().iter().filter(|entry| entry["updated"] == "").collect();
+    let unlike: Vec<&Json> =
+        body["extensions"].as_array().unwrap().iter().filter(|entry| entry["updated"] == "").collect();
     assert!(unlike.is_empty());
 }

@@ -37,7 +37,8 @@ async fn equal_rules_are_refused_whatever_their_spelling() {
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         json!({"security_group_rule": body})
     };
-    let ssh = alice.post("/security-group-rules", rule(json!({"protocol": "tcp", "port_range_min": 22, "port_range_max": 22})));
+    let ssh = alice
+        .post("/security-group-rules", rule(json!({"protocol": "tcp", "port_range_min": 22, "port_range_max": 22})));
     let id = text(&ssh.await.ok(201)["security_group_rule"]["id"]);
     for same in [
         json!({"protocol": "tcp", "port_range_min": "22", "port_range_max": 22}),

@@ -68,7 +68,10 @@ async fn a_host_is_told_what_it_should_have() {
     let group = desired.groups.iter().find(|group| group.id == security.groups[0]).unwrap();
     assert_eq!(group.rules.len(), 4);
     assert_eq!(group.members.len(), 2, "the default group refers to itself");
-    assert_eq!(alice.get(&format!("/networks/{network}")).await.ok(200)["network"]["availability_zones"], json!(["nova"]));
+    assert_eq!(
+        alice.get(&format!("/networks/{network}")).await.ok(200)["network"]["availability_zones"],
+        json!(["nova"])
+    );
 }
 
 #[tokio::test]
@@ -146,7 +149,9 @@ async fn a_router_comes_to_a_host_and_a_floating_ip_becomes_active_there() {
     assert!(gateway.snat);
     assert_eq!(gateway.next_hops[0].to_string(), "203.0.113.1");
     assert_eq!(own.floating[0].floating.to_string(), text(&floating["floating_ip_address"]));
-    assert!(desired.networks.iter().any(|net| matches!(&net.segment, Segment::Flat { physical } if physical == "physnet1")));
+    assert!(
+        desired.networks.iter().any(|net| matches!(&net.segment, Segment::Flat { physical } if physical == "physnet1"))
+    );
 
     let at = format!("/floatingips/{}", text(&floating["id"]));
     let status = || async { text(&alice.get(&at).await.ok(200)["floatingip"]["status"]) };

@@ -17,7 +17,8 @@ async fn any_attribute_filters() {
     let cloud = Cloud::new().await;
     let alice = cloud.by("alice");
     let network = three(alice).await;
-    let names = |query: String| async move { alice.list(&format!("/ports?sort_key=name&sort_dir=asc&{query}"), "name").await };
+    let names =
+        |query: String| async move { alice.list(&format!("/ports?sort_key=name&sort_dir=asc&{query}"), "name").await };
     assert_eq!(names("name=a&name=c".into()).await, ["a", "c"]);
     assert_eq!(names("fixed_ips=ip_address%3D10.0.0.12".into()).await, ["b"]);
     assert_eq!(names("fixed_ips=ip_address_substr%3D10.0.0.1".into()).await, ["a", "b"]);
@@ -55,9 +56,13 @@ async fn pages_follow_each_other_both_ways() {
     three(alice).await;
     let follow = |body: &Json, rel: &str| {
         let links = body["ports_links"].as_array().cloned().unwrap_or_default();
-        links.iter().find(|link| link["rel"] == rel).map(|link| text(&link["href"]).replace("http://localhost/v2.0", ""))
+        links
+            .iter()
+            .find(|link| link["rel"] == rel)
+            .map(|link| text(&link["href"]).replace("http://localhost/v2.0", ""))
     };
-    let names = |body: &Json| body["ports"].as_array().unwrap().iter().map(|port| text(&port["name"])).collect::<Vec<_>>();
+    let names =
+        |body: &Json| body["ports"].as_array().unwrap().iter().map(|port| text(&port["name"])).collect::<Vec<_>>();
     let first = alice.get("/ports?limit=2&sort_key=name&sort_dir=asc").await.ok(200);
     assert_eq!(names(&first), ["a", "b"]);
     let second = alice.get(&follow(&first, "next").unwrap()).await.ok(200);

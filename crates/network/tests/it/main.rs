@@ -1,5 +1,8 @@
 //! API tests of the network service: the real router, policy and SQL, in memory.
 
+// A fixture that fails is a test that fails.
+#![allow(clippy::unwrap_used)]
+
 mod cloud;
 mod golden;
 mod groups;

@@ -88,7 +88,10 @@ async fn bodies_are_checked_in_upstreams_words() {
         said(json!({"network": {"admin_state_up": "perhaps"}})).await,
         "Invalid input for admin_state_up. Reason: 'perhaps' cannot be converted to boolean."
     );
-    assert_eq!(said(json!({"network": {"mtu": 9000}})).await, "Invalid input for operation: Requested MTU is too big, maximum is 1450.");
+    assert_eq!(
+        said(json!({"network": {"mtu": 9000}})).await,
+        "Invalid input for operation: Requested MTU is too big, maximum is 1450."
+    );
     assert_eq!(said(json!({"network": {"status": "DOWN"}})).await, "Attribute 'status' not allowed in POST");
     let other = json!({"network": {"project_id": "red"}});
     assert!(said(other).await.starts_with("Specifying 'project_id' or 'tenant_id' other than"));

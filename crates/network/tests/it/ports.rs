@@ -16,7 +16,8 @@ async fn addresses_are_checked_and_never_given_twice() {
     assert_eq!(twice.refused(409), "IpAddressAlreadyAllocated");
     assert_eq!(twice.words(409), format!("IP address 10.77.0.5 already allocated in subnet {subnet}"));
     assert_eq!(alice.post("/ports", ask("10.78.0.5")).await.refused(400), "InvalidIpForNetwork");
-    let wrong = json!({"port": {"network_id": network, "fixed_ips": [{"subnet_id": subnet, "ip_address": "10.78.0.5"}]}});
+    let wrong =
+        json!({"port": {"network_id": network, "fixed_ips": [{"subnet_id": subnet, "ip_address": "10.78.0.5"}]}});
     assert_eq!(alice.post("/ports", wrong).await.refused(400), "InvalidIpForSubnet");
     let nothing = alice.port(json!({"network_id": network, "fixed_ips": []})).await;
     assert_eq!(nothing["fixed_ips"], json!([]));
@@ -101,7 +102,8 @@ async fn options_for_dhcp_are_merged_by_name() {
     let cloud = Cloud::new().await;
     let alice = cloud.by("alice");
     let (network, _) = alice.joined("10.0.0.0/24").await;
-    let options = json!([{"opt_name": "bootfile-name", "opt_value": "a"}, {"opt_name": "tftp-server", "opt_value": "b"}]);
+    let options =
+        json!([{"opt_name": "bootfile-name", "opt_value": "a"}, {"opt_name": "tftp-server", "opt_value": "b"}]);
     let port = alice.port(json!({"network_id": network, "extra_dhcp_opts": options})).await;
     let at = format!("/ports/{}", text(&port["id"]));
     let change = json!([{"opt_name": "bootfile-name", "opt_value": null}, {"opt_name": "x", "opt_value": "c"}]);

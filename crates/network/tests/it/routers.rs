@@ -141,7 +141,10 @@ async fn a_floating_ip_is_joined_to_a_port_behind_a_router() {
     let leave = alice.put(&format!("/routers/{router}/remove_router_interface"), leave).await;
     assert_eq!(leave.refused(409), "RouterInterfaceInUseByFloatingIP");
     let close = json!({"router": {"external_gateway_info": {}}});
-    assert_eq!(alice.put(&format!("/routers/{router}"), close).await.refused(409), "RouterExternalGatewayInUseByFloatingIp");
+    assert_eq!(
+        alice.put(&format!("/routers/{router}"), close).await.refused(409),
+        "RouterExternalGatewayInUseByFloatingIp"
+    );
 
     alice.delete(&format!("/ports/{}", text(&port["id"]))).await.ok(204);
     let alone = alice.get(&at).await.ok(200)["floatingip"].clone();

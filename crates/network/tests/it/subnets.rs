@@ -57,7 +57,8 @@ async fn ports_make_their_own_addresses_where_the_subnet_says_so() {
     let six = alice.subnet(six).await;
     assert_eq!(six["gateway_ip"], "fd00:1::");
     assert_eq!(six["allocation_pools"][0]["end"], "fd00:1::ffff:ffff:ffff:ffff");
-    let body = json!({"network_id": network, "mac_address": "fa:16:3e:f0:42:9f", "fixed_ips": [{"ip_address": "10.0.0.50"}]});
+    let body =
+        json!({"network_id": network, "mac_address": "fa:16:3e:f0:42:9f", "fixed_ips": [{"ip_address": "10.0.0.50"}]});
     let port = alice.port(body).await;
     assert_eq!(port["fixed_ips"][0]["ip_address"], "10.0.0.50");
     assert_eq!(port["fixed_ips"][1]["ip_address"], "fd00:1::f816:3eff:fef0:429f");
@@ -91,9 +92,11 @@ async fn subnets_are_cut_from_pools() {
     let beside = json!({"subnet": {"network_id": network, "ip_version": 4, "cidr": "10.200.0.0/24"}});
     assert_eq!(alice.post("/subnets", beside).await.refused(400), "NetworkSubnetPoolAffinityError");
     assert_eq!(alice.delete(&format!("/subnetpools/{id}")).await.refused(400), "SubnetPoolDeleteError");
-    let more = alice.put(&format!("/subnetpools/{id}/add_prefixes"), json!({"prefixes": ["10.101.0.0/16"]})).await.ok(200);
+    let more =
+        alice.put(&format!("/subnetpools/{id}/add_prefixes"), json!({"prefixes": ["10.101.0.0/16"]})).await.ok(200);
     assert_eq!(more["prefixes"], json!(["10.100.0.0/15"]));
-    let less = alice.put(&format!("/subnetpools/{id}/remove_prefixes"), json!({"prefixes": ["10.101.0.0/16"]})).await.ok(200);
+    let less =
+        alice.put(&format!("/subnetpools/{id}/remove_prefixes"), json!({"prefixes": ["10.101.0.0/16"]})).await.ok(200);
     assert_eq!(less["prefixes"], json!(["10.100.0.0/16"]));
 }
 
