@@ -249,9 +249,7 @@ CREATE TABLE revocations (
     issued_before BIGINT NOT NULL,
     revoked_at BIGINT NOT NULL
 );
-CREATE INDEX revocations_user ON revocations (user_id);
-CREATE INDEX revocations_audit ON revocations (audit_id);
-CREATE INDEX revocations_chain ON revocations (audit_chain_id);
+CREATE INDEX revocations_subject ON revocations (audit_id, user_id, project_id, domain_id);
 CREATE INDEX revocations_time ON revocations (revoked_at);
 
 -- Raised by every transaction that may change what a token is good for; other controllers look at it.
