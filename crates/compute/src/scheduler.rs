@@ -23,8 +23,8 @@ pub enum NoHost {
 
 /// Limit: candidates asked for at once.
 const CANDIDATES: u32 = 1000;
-/// Limit: claims tried before giving up; each lost one means that somebody else won.
-const CLAIMS: usize = 5;
+/// Limit: looks at the candidates before giving up; each one that was in vain means that somebody else won.
+const CLAIMS: usize = 10;
 
 /// Claims a host for a server and returns its name. Asking again for a server that has its claim returns the same host.
 pub async fn claim(compute: &Compute, server: &Server) -> Result<String, NoHost> {
@@ -34,11 +34,29 @@ pub async fn claim(compute: &Compute, server: &Server) -> Result<String, NoHost>
         return Ok(host);
     }
     let resources = resources(server);
-    let candidates = candidates(placement, &resources).await?;
+    for _ in 1..CLAIMS {
+        if let Some(host) = attempt(placement, server, &all, &resources, false).await? {
+            return Ok(host);
+        }
+    }
+    let last = attempt(placement, server, &all, &resources, true).await?;
+    last.ok_or_else(|| NoHost::Fits("Others were faster each time.".into()))
+}
+
+/// One look at the candidates and one try of each host that will do. None: others were faster, so look again, unless
+/// this is the `last` attempt.
+async fn attempt(
+    placement: &Peer,
+    server: &Server,
+    all: &[Host],
+    resources: &[(String, i64)],
+    last: bool,
+) -> Result<Option<String>, NoHost> {
+    let candidates = candidates(placement, resources).await?;
     let forced = server.scheduler_hints["forced_host"].as_str();
     let mut chosen = Vec::new();
     let mut refusals = Vec::new();
-    for host in &all {
+    for host in all {
         match objection(host, server, forced, &candidates) {
             Some(why) => refusals.push(format!("{}: {why}", host.name)),
             None => chosen.push(host),
@@ -46,14 +64,17 @@ pub async fn claim(compute: &Compute, server: &Server) -> Result<String, NoHost>
     }
     // The emptiest host first, as upstream's default weighers do.
     chosen.sort_by_key(|host| std::cmp::Reverse(candidates.get(&host.uuid).map_or(0, |summary| free_memory(summary))));
-    for host in chosen.iter().take(CLAIMS) {
-        match allocate(placement, server, &host.uuid, &resources).await {
-            Ok(()) => return Ok(host.name.clone()),
+    for host in &chosen {
+        match allocate(placement, server, &host.uuid, resources).await {
+            Ok(()) => return Ok(Some(host.name.clone())),
             Err(error) if error.status() == 409 => refusals.push(format!("{}: taken by another server", host.name)),
             Err(error) => return Err(error.into()),
         }
     }
-    refusals.extend(lacking(placement, &all, &resources, &candidates).await);
+    if !chosen.is_empty() && !last {
+        return Ok(None);
+    }
+    refusals.extend(lacking(placement, all, resources, &candidates).await);
     refusals.sort();
     refusals.dedup();
     let text = if refusals.is_empty() { "There is no host.".to_string() } else { refusals.join("; ") };

@@ -66,7 +66,7 @@ async fn when_no_host_fits_the_fault_names_each_and_what_it_lacked() {
 async fn a_lost_claim_is_made_on_another_host() {
     let cloud = Cloud::new().await;
     let (_one, _two) = (cloud.host("h1").await, cloud.host("h2").await);
-    cloud.placement.refuse_claims(1);
+    cloud.placement.refuse_claims(3);
     let id = cloud.boot("web").await;
     assert_eq!(cloud.server(&id).await["status"], "ACTIVE");
 }
