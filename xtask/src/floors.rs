@@ -4,7 +4,7 @@ use std::ops::Add;
 
 use anyhow::Result;
 
-use crate::{guest, packages, process, tidy, tree};
+use crate::{golden, guest, kill, packages, process, tempest, tidy, tree};
 
 /// What came out of a floor.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -52,10 +52,15 @@ pub const FLOORS: &[Floor] = &[
     quick("format", "the source is formatted", format),
     quick("clippy", "the compiler and clippy have nothing to say", clippy),
     quick("tidy", "the house style, as far as a program sees it", house_style),
+    quick("ratchet", "every operation is served, or listed as missing", golden::ratchet::check),
+    quick("goldens", "docs/api is what the operations say", golden::documents::check),
     quick("tests", "unit, API and torture tests on SQLite and the bus in process", tests),
     whole("mariadb", "the tests that keep rows, on MariaDB", mariadb),
     whole("postgres", "the tests that keep rows, on PostgreSQL", postgres),
     whole("rabbitmq", "the tests that send messages, on RabbitMQ", rabbitmq),
+    whole("cli", "recorded commands of the stock clients, against fake hosts", commands),
+    whole("tempest", "upstream's own tests that have passed before, against fake hosts", tempest::floor),
+    whole("kill", "the controller dies at random moments, and nothing is lost", kill::floor),
     whole("host", "real guests and real packets, in network namespaces of their own", host),
 ];
 
@@ -102,6 +107,10 @@ fn rabbitmq() -> Result<Tally> {
     let url = server.url("");
     let environment = [("FERROSTACK_TEST_BUS", "rabbitmq"), ("FERROSTACK_TEST_BUS_SERVER", &url)];
     cargo_tests(&crates_with("bus"), &environment)
+}
+
+fn commands() -> Result<Tally> {
+    golden::cli::replay(None)
 }
 
 fn host() -> Result<Tally> {
