@@ -236,11 +236,12 @@ async fn update(
     call: Call<Compute>,
     (Path(id), Body(new)): (Path<String>, Body<FlavorUpdate>),
 ) -> Answer<Show<Flavor>> {
-    let mut flavor = call.permit(find(&call.db, &id).await?.ok_or(FlavorFault::NotFound { id })?)?;
+    let permitted = call.allow()?;
+    let mut flavor = find(&call.db, &id).await?.ok_or(FlavorFault::NotFound { id })?;
     flavor.description = new.description.value();
     let change = sql("UPDATE flavors SET description = ? WHERE id = ?");
     call.db.run(change.bind(&flavor.description).bind(&flavor.id)).await?;
-    Ok(Show(flavor))
+    Ok(Show(permitted.map(|()| flavor)))
 }
 
 async fn remove(call: Call<Compute>, Path(id): Path<String>) -> Answer<Done> {

@@ -6,8 +6,8 @@ use std::borrow::Cow;
 
 use api::wire::{one_of, text};
 use api::{
-    Answer, Body, Call, Created, Done, Json, Limit, Listed, Listing, NoInput, Operation, OrConflict, Path, Permitted,
-    Reader, Refusal, Show, Target, View, delete, get, json, post, quota, v,
+    Answer, Body, Call, Created, Document, Done, Json, Limit, Listing, NoInput, Operation, OrConflict, Path, Reader,
+    Refusal, Show, Target, View, delete, get, json, post, quota, v, view,
 };
 use base::Time;
 use db::{Db, Order, Page, record, select, sql};
@@ -126,13 +126,14 @@ api::faults! {
     }
 }
 
-async fn list(call: Call<Compute>, _: NoInput) -> Answer<Listed<Keypair>> {
+async fn list(call: Call<Compute>, _: NoInput) -> Answer<Document> {
     query::strict(&call, v(2, 75), &["user_id", "limit", "marker"])?;
     let user = user(&call);
-    call.allow_on(&[("user_id", user.as_str())])?;
+    let permitted = call.allow_on(&[("user_id", user.as_str())])?;
     let rows = select::<Keypair>("WHERE user_id = ?").bind(&user);
     // Upstream: paging came with 2.35; before it, everything.
-    let page = match call.version >= v(2, 35) {
+    let paged = call.version >= v(2, 35);
+    let page = match paged {
         true => call.page.clone(),
         false => Page { limit: None, marker: None, ..call.page.clone() },
     };
@@ -140,7 +141,9 @@ async fn list(call: Call<Compute>, _: NoInput) -> Answer<Listed<Keypair>> {
         db::Error::MarkerNotFound { .. } => KeypairFault::NoMarker { name: page.marker.unwrap_or_default() }.into(),
         error => Refusal::from(error),
     })?;
-    rows.into_iter().map(|row| call.permit(row)).collect::<Answer<Vec<Permitted<Keypair>>>>().map(Listed)
+    let items: Vec<Json> = rows.iter().map(|row| row.item(&call.reader)).collect();
+    let body = if paged { view::listed(Keypair::MANY, items, &call.reader) } else { json!({"keypairs": items}) };
+    Ok(Document::new(permitted, body))
 }
 
 async fn show(call: Call<Compute>, Path(name): Path<String>) -> Answer<Show<Keypair>> {

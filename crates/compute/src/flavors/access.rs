@@ -80,8 +80,9 @@ async fn remove(call: Call<Compute>, (Path(id), Action(from)): (Path<String>, Ac
 }
 
 async fn known(call: &Call<Compute>, id: String) -> Answer<Permitted<Flavor>> {
+    let permitted = call.allow()?;
     let flavor = find(&call.db, &id).await?.ok_or(FlavorFault::NotFound { id })?;
-    call.permit(flavor)
+    Ok(permitted.map(|()| flavor))
 }
 
 async fn shown(call: &Call<Compute>, flavor: Permitted<Flavor>) -> Answer<Document> {

@@ -37,8 +37,9 @@ api::wire! {
 
 async fn list(call: Call<Compute>, Path(id): Path<String>) -> Answer<Document> {
     query::strict(&call, v(2, 102), &[])?;
-    let flavor = call.permit(find_visible(&call, &id).await?)?;
-    Ok(Document::of(flavor, |flavor| json!({"extra_specs": flavor.extra_specs})))
+    let permitted = call.allow()?;
+    let flavor = find_visible(&call, &id).await?;
+    Ok(Document::new(permitted, json!({"extra_specs": flavor.extra_specs})))
 }
 
 async fn create(call: Call<Compute>, (Path(id), Body(new)): (Path<String>, Body<NewSpecs>)) -> Answer<Document> {
@@ -54,9 +55,10 @@ async fn create(call: Call<Compute>, (Path(id), Body(new)): (Path<String>, Body<
 
 async fn show(call: Call<Compute>, Path((id, key)): Path<(String, String)>) -> Answer<Document> {
     query::strict(&call, v(2, 102), &[])?;
-    let flavor = call.permit(find_visible(&call, &id).await?)?;
-    let value = flavor.extra_specs.get(&key).cloned().ok_or_else(|| missing(&flavor.id, &key))?;
-    Ok(Document::of(flavor, |_| one(&key, &value)))
+    let permitted = call.allow()?;
+    let flavor = find_visible(&call, &id).await?;
+    let value = flavor.extra_specs.get(&key).ok_or_else(|| missing(&flavor.id, &key))?;
+    Ok(Document::new(permitted, one(&key, value)))
 }
 
 async fn update(
@@ -88,8 +90,9 @@ async fn remove(call: Call<Compute>, Path((id, key)): Path<(String, String)>) ->
 }
 
 async fn known(call: &Call<Compute>, id: String) -> Answer<Permitted<Flavor>> {
+    let permitted = call.allow()?;
     let flavor = find(&call.db, &id).await?.ok_or(FlavorFault::NotFound { id })?;
-    call.permit(flavor)
+    Ok(permitted.map(|()| flavor))
 }
 
 /// Refuses keys that are none, and from 2.86 values that a known key cannot have.

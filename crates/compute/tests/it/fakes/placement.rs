@@ -8,6 +8,9 @@ use api::{Endpoint, Json, Query, Reply, Request, json};
 
 use super::{body, missing};
 
+const KNOWN_TRAITS: &[&str] = &["COMPUTE_NODE", "HW_CPU_X86_AVX2"];
+const KNOWN_CLASSES: &[&str] = &["VCPU", "MEMORY_MB", "DISK_GB", "VGPU"];
+
 #[derive(Default)]
 pub struct FakePlacement(Mutex<Inside>);
 
@@ -74,6 +77,13 @@ impl Inside {
                 Reply::json(200, &json!({}))
             }
             ("GET", ["allocation_candidates"]) => self.candidates(query.get("resources").unwrap()),
+            ("GET", ["traits", name]) if KNOWN_TRAITS.contains(name) => Reply::new(204),
+            ("GET", ["resource_classes", name]) if KNOWN_CLASSES.contains(name) => Reply::json(200, &json!({"name": name})),
+            ("GET", ["traits" | "resource_classes", name]) => missing(name),
+            ("DELETE", ["resource_providers", id]) => match self.providers.remove(*id) {
+                Some(_) => Reply::new(204),
+                None => missing("The provider"),
+            },
             (_, ["resource_providers", id, rest @ ..]) => self.provider(method, id, rest, sent),
             (_, ["allocations", consumer]) => self.allocation(method, consumer, sent),
             _ => panic!("the fake placement does not know {method} {path}"),
