@@ -45,6 +45,7 @@ pub struct Remote {
     authority: String,
     prefix: String,
     idle: Mutex<Vec<(Instant, SendRequest<Outgoing>)>>,
+    answer_time: Duration,
 }
 
 /// What went wrong with one attempt, and what may be sent again on another connection.
@@ -71,7 +72,13 @@ impl Remote {
             format!("{authority}:80")
         };
         let prefix = prefix.trim_end_matches('/').to_string();
-        Ok(Remote { authority, prefix, idle: Mutex::default() })
+        Ok(Remote { authority, prefix, idle: Mutex::default(), answer_time: ANSWER_TIME })
+    }
+
+    /// How long the peer may take to begin an answer, and to pause inside of one.
+    pub fn answer_within(mut self, time: Duration) -> Remote {
+        self.answer_time = time;
+        self
     }
 
     /// Sends a request. What is lost on a connection that was kept for too long is sent once more on a new one, if
@@ -114,7 +121,7 @@ impl Remote {
         let answered = loop {
             // While the body is being sent, the peer has time.
             let since = *progress.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            let deadline = tokio::time::Instant::from_std(since + ANSWER_TIME);
+            let deadline = tokio::time::Instant::from_std(since + self.answer_time);
             match tokio::time::timeout_at(deadline, &mut answer).await {
                 Ok(answered) => break answered,
                 Err(_) if *progress.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) > since => {}
@@ -126,7 +133,7 @@ impl Remote {
             None => Attempt::Broken(self.talk(error.into_error())),
         })?;
         self.keep(sender);
-        Ok(reply(response, is_head))
+        Ok(reply(response, is_head, self.answer_time))
     }
 
     async fn connect(&self) -> Result<SendRequest<Outgoing>, ClientError> {
@@ -188,7 +195,7 @@ impl Remote {
     }
 
     fn silent(&self) -> ClientError {
-        ClientError::Silent { authority: self.authority.clone(), seconds: ANSWER_TIME.as_secs() }
+        ClientError::Silent { authority: self.authority.clone(), seconds: self.answer_time.as_secs() }
     }
 }
 
@@ -233,14 +240,14 @@ where
     })
 }
 
-fn reply(response: hyper::Response<hyper::body::Incoming>, is_head: bool) -> Reply {
+fn reply(response: hyper::Response<hyper::body::Incoming>, is_head: bool, pause: Duration) -> Reply {
     let (parts, body) = response.into_parts();
     let length = parts.headers.get("content-length").and_then(|value| value.to_str().ok()?.parse().ok());
     let data = body.into_data_stream().map(|chunk| chunk.map_err(std::io::Error::other));
     let content = match length {
         _ if is_head => Content::Empty,
         Some(0) => Content::Empty,
-        length => Content::Chunks { length, chunks: Box::pin(unpaused(data, ANSWER_TIME)) },
+        length => Content::Chunks { length, chunks: Box::pin(unpaused(data, pause)) },
     };
     Reply { status: parts.status, headers: parts.headers, content }
 }

@@ -48,6 +48,22 @@ impl Metrics {
             let labels = format!("service=\"{}\",operation=\"{}\"", self.service, names.get(index).unwrap_or(&unknown));
             counts.write(&labels, total, &mut text);
         }
+        text.push_str("# TYPE ferrostack_requests counter\n");
+        for (index, counts) in self.counts.iter().enumerate() {
+            let name = names.get(index).unwrap_or(&unknown);
+            for (class, count) in counts.by_class.iter().enumerate() {
+                let count = count.load(Ordering::Relaxed);
+                if count > 0 {
+                    let class = class + 1;
+                    // Writing to a String cannot fail.
+                    let _ = writeln!(
+                        text,
+                        "ferrostack_requests_total{{service=\"{}\",operation=\"{name}\",class=\"{class}xx\"}} {count}",
+                        self.service
+                    );
+                }
+            }
+        }
         text.push_str("# EOF\n");
         text
     }

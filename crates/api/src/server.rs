@@ -27,7 +27,37 @@ use patient::Patient;
 /// [`limits::DRAIN_TIME`].
 ///
 /// A request whose client has gone away is carried out to its end: a handler is never cut off between two awaits.
-pub async fn serve(listener: TcpListener, endpoint: Arc<dyn Endpoint>, mut stop: watch::Receiver<bool>) {
+pub async fn serve(listener: TcpListener, endpoint: Arc<dyn Endpoint>, stop: watch::Receiver<bool>) {
+    serve_with(listener, endpoint, stop, Patience::default()).await;
+}
+
+/// How long clients are waited for.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    pub header: Duration,
+    pub read_pause: Duration,
+    pub write_pause: Duration,
+    pub drain: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        Patience {
+            header: limits::HEADER_TIME,
+            read_pause: limits::READ_PAUSE,
+            write_pause: limits::WRITE_PAUSE,
+            drain: limits::DRAIN_TIME,
+        }
+    }
+}
+
+/// The same with another patience.
+pub async fn serve_with(
+    listener: TcpListener,
+    endpoint: Arc<dyn Endpoint>,
+    mut stop: watch::Receiver<bool>,
+    patience: Patience,
+) {
     let places = Arc::new(Semaphore::new(limits::CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
@@ -43,7 +73,7 @@ pub async fn serve(listener: TcpListener, endpoint: Arc<dyn Endpoint>, mut stop:
         match accepted {
             Ok((stream, peer)) => {
                 let _ = stream.set_nodelay(true);
-                let room = Room { endpoint: endpoint.clone(), place: Arc::new(place) };
+                let room = Room { endpoint: endpoint.clone(), place: Arc::new(place), patience };
                 connections.spawn(connection(stream, peer, room, stop.clone()));
             }
             Err(error) => {
@@ -55,7 +85,7 @@ pub async fn serve(listener: TcpListener, endpoint: Arc<dyn Endpoint>, mut stop:
     drop(listener);
     // A place is free again when its connection is closed and its last request has been carried out.
     let everybody = u32::try_from(limits::CONNECTIONS).expect("the limit is small");
-    if tokio::time::timeout(limits::DRAIN_TIME, places.acquire_many(everybody)).await.is_err() {
+    if tokio::time::timeout(patience.drain, places.acquire_many(everybody)).await.is_err() {
         tracing::warn!("requests were still in progress when the time to finish them ran out");
     }
 }
@@ -66,9 +96,11 @@ struct Room {
     endpoint: Arc<dyn Endpoint>,
     /// Held until the connection and every request of it are done.
     place: Arc<OwnedSemaphorePermit>,
+    patience: Patience,
 }
 
 async fn connection(stream: TcpStream, peer: SocketAddr, room: Room, mut stop: watch::Receiver<bool>) {
+    let patience = room.patience;
     let local: Arc<str> = stream.local_addr().map(|address| address.to_string()).unwrap_or_default().into();
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let (room, local) = (room.clone(), local.clone());
@@ -76,11 +108,11 @@ async fn connection(stream: TcpStream, peer: SocketAddr, room: Room, mut stop: w
     });
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new())
-        .header_read_timeout(limits::HEADER_TIME)
+        .header_read_timeout(patience.header)
         .max_headers(limits::HEADERS)
         .max_buf_size(limits::HEADER_BYTES)
         .half_close(true);
-    let connection = http.serve_connection(TokioIo::new(Patient::new(stream)), service);
+    let connection = http.serve_connection(TokioIo::new(Patient::new(stream, patience.write_pause)), service);
     tokio::pin!(connection);
     let mut stopping = false;
     loop {
@@ -104,11 +136,19 @@ async fn answer(request: hyper::Request<Incoming>, room: Room, local: &str) -> h
     if parts.uri.path_and_query().is_some_and(|target| target.as_str().len() > limits::URI_BYTES) {
         return outgoing(Reply::new(414));
     }
+    let headers = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>();
+    if headers > limits::HEADER_BYTES {
+        return outgoing(Reply::new(431));
+    }
+    // The other forms are for proxies, and `*` for nobody.
+    if !parts.uri.path().starts_with('/') {
+        return outgoing(Reply::new(400));
+    }
     let base_url = base_url(&parts.headers, local);
     let length = body.size_hint().exact();
     let content = match length {
         Some(0) => Content::Empty,
-        _ => Content::Chunks { length, chunks: incoming(body) },
+        _ => Content::Chunks { length, chunks: incoming(body, room.patience.read_pause) },
     };
     let request = Request {
         method: parts.method,
@@ -150,8 +190,8 @@ fn is_prefix(text: &str) -> bool {
     text.len() <= 260 && text.starts_with('/') && !text.starts_with("//") && text.bytes().all(plain)
 }
 
-fn incoming(body: Incoming) -> Chunks {
-    Box::pin(unpaused(body.into_data_stream().map(|chunk| chunk.map_err(std::io::Error::other)), limits::READ_PAUSE))
+fn incoming(body: Incoming, pause: Duration) -> Chunks {
+    Box::pin(unpaused(body.into_data_stream().map(|chunk| chunk.map_err(std::io::Error::other)), pause))
 }
 
 /// The same chunks; a pause that is too long ends them with an error.

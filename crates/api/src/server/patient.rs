@@ -3,22 +3,22 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
-use crate::limits;
-
 /// The socket, and since when nothing more could be written to it.
 pub(super) struct Patient {
     stream: TcpStream,
     stuck: Option<Pin<Box<Sleep>>>,
+    patience: Duration,
 }
 
 impl Patient {
-    pub(super) fn new(stream: TcpStream) -> Patient {
-        Patient { stream, stuck: None }
+    pub(super) fn new(stream: TcpStream, patience: Duration) -> Patient {
+        Patient { stream, stuck: None, patience }
     }
 
     /// Passes progress on; without progress, an error once the patience is used up.
@@ -27,8 +27,8 @@ impl Patient {
             self.stuck = None;
             return written;
         }
-        let patience = self.stuck.get_or_insert_with(|| Box::pin(sleep(limits::WRITE_PAUSE)));
-        ready!(patience.as_mut().poll(cx));
+        let stuck = self.stuck.get_or_insert_with(|| Box::pin(sleep(self.patience)));
+        ready!(stuck.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
