@@ -137,14 +137,15 @@ fn tail(text: &str, length: Option<i64>) -> String {
 
 async fn create(call: Call<Compute>, (Path(id), Body(new)): (Path<String>, Body<NewConsole>)) -> Answer<Document> {
     if new.kind == "webmks" && call.version < v(2, 8) || new.kind == "spice-direct" && call.version < v(2, 99) {
-        let text = format!("Invalid input for field/attribute type. Value: {0}. '{0}' is not one of {1}", new.kind, "['novnc']");
+        let text = format!(
+            "Invalid input for field/attribute type. Value: {0}. '{0}' is not one of {1}",
+            new.kind, "['novnc']"
+        );
         return Err(Refusal::bad_request(text));
     }
     let server = call.permit(known(&call, &id).await?)?;
     let url = open(&call, &server, &new.kind).await?;
-    Ok(Document::of(server, |_| {
-        json!({"remote_console": {"protocol": new.protocol, "type": new.kind, "url": url}})
-    }))
+    Ok(Document::of(server, |_| json!({"remote_console": {"protocol": new.protocol, "type": new.kind, "url": url}})))
 }
 
 async fn vnc(call: Call<Compute>, (Path(id), Action(new)): (Path<String>, Action<VncConsole>)) -> Answer<Document> {

@@ -67,8 +67,7 @@ async fn create(call: Call<Compute>, Body(body): Body<Events>) -> Answer<Permitt
 
 /// Upstream words this as a schema whose list of names grows with the version.
 fn check_name(call: &Call<Compute>, index: usize, name: &str) -> Answer<()> {
-    let known: Vec<&str> =
-        NAMES.iter().filter(|(_, since)| call.version >= *since).map(|(known, _)| *known).collect();
+    let known: Vec<&str> = NAMES.iter().filter(|(_, since)| call.version >= *since).map(|(known, _)| *known).collect();
     if known.contains(&name) {
         return Ok(());
     }

@@ -63,7 +63,7 @@ async fn attempt(
         }
     }
     // The emptiest host first, as upstream's default weighers do.
-    chosen.sort_by_key(|host| std::cmp::Reverse(candidates.get(&host.uuid).map_or(0, |summary| free_memory(summary))));
+    chosen.sort_by_key(|host| std::cmp::Reverse(candidates.get(&host.uuid).map_or(0, free_memory)));
     for host in &chosen {
         match allocate(placement, server, &host.uuid, resources).await {
             Ok(()) => return Ok(Some(host.name.clone())),

@@ -23,8 +23,8 @@ use api::{Operation, action, delete as delete_, get, post, v};
 
 use crate::Compute;
 
-pub use create::{CORES, INSTANCES, RAM};
 pub use boot::{CREATE_SERVER, ServerOrder, create_server, creation_failed, state_of_report};
+pub use create::{CORES, INSTANCES, RAM};
 pub use delete::{DELETE_SERVER, delete_server, deletion_failed};
 pub use interfaces::{network_changed, port_deleted};
 pub use power::{POWER_SERVER, PowerOrder, Verb, power_failed, power_server};

@@ -56,9 +56,9 @@ impl<'a> Documents<'a> {
     pub fn new(server: &'a Server) -> Documents<'a> {
         let plain = server.user_data.as_ref().map(|text| decoded(text));
         let files = server.files.as_array().into_iter().flatten();
-        let content = files.enumerate().map(|(index, file)| {
-            (format!("{index:04}"), decoded(file["contents"].as_str().unwrap_or_default()))
-        });
+        let content = files
+            .enumerate()
+            .map(|(index, file)| (format!("{index:04}"), decoded(file["contents"].as_str().unwrap_or_default())));
         Documents { server, drive: false, user_data: plain, content: content.collect() }
     }
 

@@ -57,18 +57,9 @@ impl Service {
 
     /// The server that asks, if the proxy's signature says so.
     async fn server(&self, headers: &HeaderMap) -> Result<Server, Reply> {
-        let header = |name: &str| {
-            let mut values = headers.get_all(name).iter();
-            let value = values.next().and_then(|value| value.to_str().ok());
-            let value = value.ok_or_else(|| refusal(400, &format!("{name} header is missing from request.")))?;
-            match values.next() {
-                Some(_) => Err(refusal(400, &format!("Multiple {name} headers found within request."))),
-                None => Ok(value),
-            }
-        };
-        let id = header("X-Instance-ID")?;
-        let signature = header("X-Instance-ID-Signature")?;
-        let project = header("X-Tenant-ID")?;
+        let id = one(headers, "X-Instance-ID").map_err(|text| refusal(400, &text))?;
+        let signature = one(headers, "X-Instance-ID-Signature").map_err(|text| refusal(400, &text))?;
+        let project = one(headers, "X-Tenant-ID").map_err(|text| refusal(400, &text))?;
         if !self.is_signed(id, signature) {
             tracing::warn!(server = id, "a metadata request has a wrong signature");
             return Err(refusal(403, "Invalid proxy request signature."));
@@ -111,6 +102,17 @@ impl Endpoint for Service {
     }
 }
 
+/// The value of a header that must be there once.
+fn one<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a str, String> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next().and_then(|value| value.to_str().ok());
+    let value = value.ok_or_else(|| format!("{name} header is missing from request."))?;
+    match values.next() {
+        Some(_) => Err(format!("Multiple {name} headers found within request.")),
+        None => Ok(value),
+    }
+}
+
 /// Whether this is `/openstack/<date>/password`, whatever the date: `latest` and every date since 2013-04-04 have it.
 fn is_password(path: &str) -> bool {
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
@@ -132,7 +134,7 @@ fn broken(error: &db::Error) -> Reply {
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
-    if !text.is_ascii() || text.len() % 2 != 0 {
+    if !text.is_ascii() || !text.len().is_multiple_of(2) {
         return None;
     }
     let byte = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).ok();

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use api::wire::{Maybe, Rule, any, flag, integer, ip, list, map, nested, object, one_of, text};
+use api::wire::{Maybe, any, flag, integer, ip, list, map, nested, object, one_of, text};
 use api::{Answer, Body, Call, Json, Limit, Output, Permitted, Reader, Refusal, Reply, json, v};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -19,16 +19,11 @@ use super::store::Server;
 use super::view;
 use crate::flavors::{self, Flavor};
 use crate::servers::boot::{CREATE_SERVER, ServerOrder};
-use crate::{Compute, keypairs};
+use crate::{Compute, keypairs, names, query};
 
 /// What a host name may be; from 2.94 with a domain.
 pub const LABEL: &str = "^[a-zA-Z0-9]+[a-zA-Z0-9-]*[a-zA-Z0-9]+$";
 pub const FULL_NAME: &str = "^[a-zA-Z0-9]+[a-zA-Z0-9-.]*[a-zA-Z0-9]+$";
-
-/// A name of a server: text without blanks at its ends.
-pub fn name() -> Rule {
-    text(1, 255).matching(r"^[^\s\x00-\x1f]$|^[^\s\x00-\x1f][^\x00-\x1f]*[^\s\x00-\x1f]$")
-}
 
 /// Limit: servers made by one call.
 const MOST: i64 = 1000;
@@ -60,7 +55,7 @@ api::wire! {
 api::wire! {
     /// What a client says about a server that it wants.
     pub struct NewServer {
-        name: String = name().required(),
+        name: String = text(1, 255).required(),
         image as "imageRef": Maybe<String> = text(0, 255).nullable(),
         flavor as "flavorRef": String = text(1, 255).loose().required(),
         networks: Option<Json> = any().required_since(v(2, 37)),
@@ -138,7 +133,9 @@ pub struct AskedFor(Permitted<Asked>);
 
 pub async fn create(call: Call<Compute>, Body(body): Body<NewServers>) -> Answer<AskedFor> {
     let permitted = call.allow()?;
+    query::strict(&call, v(2, 102), &[])?;
     let NewServers { server: new, hints, older_hints } = body;
+    names::check("name", &new.name)?;
     let mut hints = hints.or(older_hints).unwrap_or_else(|| json!({}));
     let count = count(&new)?;
     let zone = zone(&call, &new, &mut hints).await?;
@@ -335,7 +332,7 @@ async fn zone(call: &Call<Compute>, new: &NewServer, hints: &mut Json) -> Answer
 }
 
 async fn image(call: &Call<Compute>, new: &NewServer, flavor: &Flavor) -> Answer<Image> {
-    let from_devices = new.block_devices.iter().flatten().find_map(|device| image_device(device));
+    let from_devices = new.block_devices.iter().flatten().find_map(image_device);
     if new.block_devices.iter().flatten().any(|device| image_device(device).is_none())
         || new.older_block_devices.as_ref().is_some_and(|devices| !devices.is_empty())
     {
@@ -476,8 +473,7 @@ fn files(new: &NewServer) -> Answer<Json> {
     let mut kept = Vec::new();
     for file in files {
         let plain: String = file.contents.chars().filter(|c| !c.is_whitespace()).collect();
-        let unreadable =
-            |_| Refusal::bad_request(format!("Personality content for {} cannot be decoded", file.path));
+        let unreadable = |_| Refusal::bad_request(format!("Personality content for {} cannot be decoded", file.path));
         if STANDARD.decode(plain).map_err(unreadable)?.len() > FILE_BYTES {
             return Err(Refusal::forbidden("Personality file content too long"));
         }

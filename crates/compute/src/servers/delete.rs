@@ -51,9 +51,11 @@ pub async fn delete_server(run: &mut Run<Compute, ServerOrder>) -> Result<(), St
         .retries(u32::MAX)
         .await?;
 
-    run.wait("the host is rid of it", REMOVE, async |c: Arc<Compute>, old: Arc<ServerOrder>| gone(&c, &old.server).await)
-        .retries(u32::MAX)
-        .await?;
+    run.wait("the host is rid of it", REMOVE, async |c: Arc<Compute>, old: Arc<ServerOrder>| {
+        gone(&c, &old.server).await
+    })
+    .retries(u32::MAX)
+    .await?;
 
     run.step("remove ports", async |c: Arc<Compute>, old: Arc<ServerOrder>| {
         interfaces::remove_all(&c, &old.server).await

@@ -42,8 +42,18 @@ async fn diagnostics(call: Call<Compute>, Path(id): Path<String>) -> Answer<Docu
 /// The document of 2.48, whose keys are all there.
 fn uniform(server: &Server, found: Json) -> Json {
     const KEYS: &[&str] = &[
-        "state", "driver", "hypervisor", "hypervisor_os", "uptime", "num_cpus", "num_disks", "num_nics", "cpu_details",
-        "disk_details", "nic_details", "memory_details",
+        "state",
+        "driver",
+        "hypervisor",
+        "hypervisor_os",
+        "uptime",
+        "num_cpus",
+        "num_disks",
+        "num_nics",
+        "cpu_details",
+        "disk_details",
+        "nic_details",
+        "memory_details",
     ];
     let mut document = json!({"config_drive": server.config_drive});
     for key in KEYS {
@@ -73,8 +83,11 @@ fn older(found: &Json) -> Json {
         document[format!("cpu{index}_time")] = cpu["time"].clone();
     }
     const DISK: &[(&str, &str)] = &[
-        ("read_req", "read_requests"), ("read", "read_bytes"), ("write_req", "write_requests"),
-        ("write", "write_bytes"), ("errors", "errors_count"),
+        ("read_req", "read_requests"),
+        ("read", "read_bytes"),
+        ("write_req", "write_requests"),
+        ("write", "write_bytes"),
+        ("errors", "errors_count"),
     ];
     for (disk, letter) in found["disk_details"].as_array().into_iter().flatten().zip('a'..='z') {
         for (key, from) in DISK {
@@ -82,8 +95,14 @@ fn older(found: &Json) -> Json {
         }
     }
     const NIC: &[(&str, &str)] = &[
-        ("rx", "rx_octets"), ("rx_packets", "rx_packets"), ("rx_drop", "rx_drop"), ("rx_errors", "rx_errors"),
-        ("tx", "tx_octets"), ("tx_packets", "tx_packets"), ("tx_drop", "tx_drop"), ("tx_errors", "tx_errors"),
+        ("rx", "rx_octets"),
+        ("rx_packets", "rx_packets"),
+        ("rx_drop", "rx_drop"),
+        ("rx_errors", "rx_errors"),
+        ("tx", "tx_octets"),
+        ("tx_packets", "tx_packets"),
+        ("tx_drop", "tx_drop"),
+        ("tx_errors", "tx_errors"),
     ];
     for (index, nic) in found["nic_details"].as_array().into_iter().flatten().enumerate() {
         for (key, from) in NIC {

@@ -7,7 +7,7 @@ use db::{Filter, Order, Page, Select, Test, Value, select};
 use super::state;
 use super::store::{Archived, Server, known};
 use super::view::{Brief, Detailed};
-use crate::{Compute, hosts};
+use crate::{Compute, hosts, query};
 
 pub const SERVERS: Listing = Listing {
     sort: &[
@@ -65,6 +65,63 @@ pub const SERVERS: Listing = Listing {
     ..Listing::PLAIN
 };
 
+/// What a listing's query may have, from the version on at which others are refused.
+const QUERIES: &[&str] = &[
+    "limit",
+    "marker",
+    "sort_key",
+    "sort_dir",
+    "all_tenants",
+    "deleted",
+    "soft_deleted",
+    "changes-since",
+    "changes-before",
+    "project_id",
+    "tenant_id",
+    "user_id",
+    "uuid",
+    "name",
+    "display_name",
+    "description",
+    "display_description",
+    "hostname",
+    "status",
+    "vm_state",
+    "task_state",
+    "power_state",
+    "image",
+    "image_ref",
+    "flavor",
+    "instance_type_id",
+    "kernel_id",
+    "ramdisk_id",
+    "key_name",
+    "reservation_id",
+    "launch_index",
+    "config_drive",
+    "availability_zone",
+    "pinned_availability_zone",
+    "ip",
+    "ip6",
+    "access_ip_v4",
+    "access_ip_v6",
+    "host",
+    "node",
+    "auto_disk_config",
+    "progress",
+    "root_device_name",
+    "created_at",
+    "launched_at",
+    "terminated_at",
+    "updated_at",
+    "locked",
+    "locked_by",
+    "tags",
+    "tags-any",
+    "not-tags",
+    "not-tags-any",
+];
+
 pub async fn list(call: Call<Compute>, _: NoInput) -> Answer<Listed<Brief>> {
     let rows = rows(&call, "os_compute_api:servers:index:get_all_tenants").await?;
     let rows: Vec<Permitted<Server>> = call.permit_listed(rows)?;
@@ -99,14 +156,31 @@ pub async fn detailed(call: &Call<Compute>, server: Permitted<Server>) -> Answer
 
 /// The page of servers that the query asks for and the caller may see.
 async fn rows(call: &Call<Compute>, all_projects_rule: &str) -> Answer<Vec<Server>> {
+    query::strict(call, v(2, 75), QUERIES)?;
     let everybody = wants_all_projects(call)?;
     let admin = call.may_own("context_is_admin");
     if everybody {
         call.must(all_projects_rule, &api::Own(&call.caller))?;
     }
-    if admin && call.query.get("deleted").and_then(listing::flag_value).unwrap_or(false) {
-        return deleted(call, everybody).await;
+    let asks_for_gone = call.query.all("status").any(|status| status.eq_ignore_ascii_case("deleted"));
+    if asks_for_gone && !admin {
+        return Err(Refusal::forbidden("Only administrators may list deleted instances"));
     }
+    if asks_for_gone || admin && call.query.get("deleted").and_then(listing::flag_value).unwrap_or(false) {
+        return gone(call, everybody, call.page.limit).await;
+    }
+    let mut found = live(call, everybody, admin).await?;
+    // Upstream: what has changed since then includes what is gone since then.
+    if call.query.has("changes-since") && !call.query.has("status") {
+        let room = call.page.limit.map(|limit| limit.saturating_sub(found.len() as _));
+        if room != Some(0) {
+            found.extend(gone(call, everybody, room).await?);
+        }
+    }
+    Ok(found)
+}
+
+async fn live(call: &Call<Compute>, everybody: bool, admin: bool) -> Answer<Vec<Server>> {
     let mut rows = select::<Server>("");
     if !everybody {
         rows = rows.and("project_id = ?").bind(call.caller.project());
@@ -115,7 +189,11 @@ async fn rows(call: &Call<Compute>, all_projects_rule: &str) -> Answer<Vec<Serve
     }
     let Some(rows) = narrowed(call, tagged(call, rows), admin)? else { return Ok(Vec::new()) };
     let page = Page { filters: filters(call, admin), ..call.page.clone() };
-    let mut found = call.db.page(rows, &page).await.map_err(|error| marker_fault(call, error))?;
+    let mut found = match call.db.page(rows, &page).await {
+        // The marker may be a server that is gone.
+        Err(db::Error::MarkerNotFound) if call.query.has("changes-since") => Vec::new(),
+        found => found.map_err(|error| marker_fault(call, error))?,
+    };
     if let Some(wanted) = address_filter(call)? {
         found.retain(|server| wanted(server));
     }
@@ -127,8 +205,14 @@ fn narrowed(call: &Call<Compute>, mut rows: Select<Server>, admin: bool) -> Answ
     if let Some(since) = time(call, "changes-since")? {
         rows = rows.and("updated_at >= ?").bind(since);
     }
-    if let Some(before) = time(call, "changes-before")? {
+    if let Some(before) = time(call, "changes-before")?.filter(|_| call.version >= v(2, 66)) {
         rows = rows.and("updated_at <= ?").bind(before);
+    }
+    for name in ["ip", "ip6"] {
+        // A rough cut, so that pages are full; `address_filter` looks closely.
+        if let Some(part) = call.query.get(name) {
+            rows = rows.and("network_info LIKE ? ESCAPE '!'").bind(format!("%{}%", plain(part)));
+        }
     }
     if let Some(host) = call.query.get("host").or(call.query.get("node")).filter(|_| admin) {
         rows = rows.and("host = ?").bind(host);
@@ -148,7 +232,7 @@ fn narrowed(call: &Call<Compute>, mut rows: Select<Server>, admin: bool) -> Answ
             None => "vm_state = ?",
         };
         let text = states.iter().map(one).collect::<Vec<_>>().join(" OR ");
-        rows = rows.and(&format!("({text})"));
+        rows = rows.and(format!("({text})"));
         for (vm_state, task) in states {
             rows = rows.bind(vm_state.name());
             if let Some(task) = task {
@@ -196,9 +280,12 @@ fn tagged(call: &Call<Compute>, mut rows: Select<Server>) -> Select<Server> {
     if call.version < v(2, 26) {
         return rows;
     }
-    for (name, between, negated) in
-        [("tags", " AND ", false), ("tags-any", " OR ", false), ("not-tags", " AND ", true), ("not-tags-any", " OR ", true)]
-    {
+    for (name, between, negated) in [
+        ("tags", " AND ", false),
+        ("tags-any", " OR ", false),
+        ("not-tags", " AND ", true),
+        ("not-tags-any", " OR ", true),
+    ] {
         let Some(text) = call.query.get(name) else { continue };
         let tags: Vec<&str> = text.split(',').map(str::trim).collect();
         let each = vec!["tags LIKE ? ESCAPE '!'"; tags.len()].join(between);
@@ -224,6 +311,12 @@ fn like(pattern: &str) -> Test {
     }
 }
 
+/// Upstream: addresses are regular expressions, too; people send the beginning of one.
+fn plain(pattern: &str) -> String {
+    let text = pattern.trim_start_matches('^').trim_end_matches('$');
+    text.chars().filter(|c| c.is_ascii_hexdigit() || matches!(c, '.' | ':')).collect()
+}
+
 type AddressTest = Box<dyn Fn(&Server) -> bool + Send>;
 
 fn address_filter(call: &Call<Compute>) -> Answer<Option<AddressTest>> {
@@ -239,7 +332,7 @@ fn address_filter(call: &Call<Compute>) -> Answer<Option<AddressTest>> {
         let ports = server.network_info.as_array().into_iter().flatten();
         let addresses: Vec<&Json> = ports.flat_map(|port| port["addresses"].as_array().into_iter().flatten()).collect();
         wanted.iter().all(|(version, part)| {
-            let plain = part.trim_start_matches('^').trim_end_matches('$').replace('\\', "");
+            let plain = plain(part);
             addresses.iter().any(|address| {
                 address["version"].as_i64() == Some(*version)
                     && address["addr"].as_str().is_some_and(|text| text.contains(&plain))
@@ -265,7 +358,7 @@ fn time(call: &Call<Compute>, name: &str) -> Answer<Option<Time>> {
 
 fn marker_fault(call: &Call<Compute>, error: db::Error) -> Refusal {
     match error {
-        db::Error::MarkerNotFound { .. } => {
+        db::Error::MarkerNotFound => {
             Refusal::bad_request(format!("marker [{}] not found", call.page.marker.clone().unwrap_or_default()))
         }
         error => error.into(),
@@ -273,7 +366,20 @@ fn marker_fault(call: &Call<Compute>, error: db::Error) -> Refusal {
 }
 
 /// Servers that are gone, newest first.
-async fn deleted(call: &Call<Compute>, everybody: bool) -> Answer<Vec<Server>> {
+async fn gone(call: &Call<Compute>, everybody: bool, limit: Option<u32>) -> Answer<Vec<Server>> {
+    let sort = vec![("deleted_at".into(), Order::Desc), ("id".into(), Order::Desc)];
+    let page = Page { limit, marker: call.page.marker.clone(), sort, ..Page::default() };
+    let rows = match call.db.page(archive(call, everybody)?, &page).await {
+        // The marker may be a server that is there.
+        Err(db::Error::MarkerNotFound) if call.query.has("changes-since") => {
+            call.db.page(archive(call, everybody)?, &Page { marker: None, ..page }).await?
+        }
+        rows => rows.map_err(|error| marker_fault(call, error))?,
+    };
+    Ok(rows.into_iter().filter_map(|row| serde_json::from_value(row.row_document).ok()).collect())
+}
+
+fn archive(call: &Call<Compute>, everybody: bool) -> Answer<Select<Archived>> {
     let mut rows = select::<Archived>("");
     if !everybody {
         rows = rows.and("project_id = ?").bind(call.caller.project());
@@ -281,12 +387,8 @@ async fn deleted(call: &Call<Compute>, everybody: bool) -> Answer<Vec<Server>> {
     if let Some(since) = time(call, "changes-since")? {
         rows = rows.and("deleted_at >= ?").bind(since);
     }
-    let page = Page {
-        limit: call.page.limit,
-        marker: call.page.marker.clone(),
-        sort: vec![("deleted_at".into(), Order::Desc)],
-        ..Page::default()
-    };
-    let rows = call.db.page(rows, &page).await.map_err(|error| marker_fault(call, error))?;
-    Ok(rows.into_iter().filter_map(|row| serde_json::from_value(row.row_document).ok()).collect())
+    if let Some(before) = time(call, "changes-before")?.filter(|_| call.version >= v(2, 66)) {
+        rows = rows.and("deleted_at <= ?").bind(before);
+    }
+    Ok(rows)
 }

@@ -29,7 +29,8 @@ api::wire! {
 async fn reset(call: Call<Compute>, (Path(id), Action(new)): (Path<String>, Action<NewState>)) -> Answer<Done> {
     let server = call.permit(known(&call, &id).await?)?;
     let state = if new.state == "active" { VmState::Active } else { VmState::Error };
-    let change = sql("UPDATE servers SET vm_state = ?, task_state = NULL, updated_at = ? WHERE id = ? AND deleting = 0");
+    let change =
+        sql("UPDATE servers SET vm_state = ?, task_state = NULL, updated_at = ? WHERE id = ? AND deleting = 0");
     call.db.run(change.bind(state.name()).bind(base::clock::now()).bind(&id)).await?;
     Ok(Done::with(server))
 }

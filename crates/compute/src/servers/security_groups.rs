@@ -1,9 +1,7 @@
 //! The security groups of a server, which are those of its ports.
 
 use api::wire::text;
-use api::{
-    Action, Answer, Call, Document, Done, Json, Operation, Path, Permitted, Refusal, action, failed, get, json,
-};
+use api::{Action, Answer, Call, Document, Done, Json, Operation, Path, Permitted, Refusal, action, failed, get, json};
 use clients::{PeerError, Rights};
 
 use super::interfaces::{network_changed, ports_of};

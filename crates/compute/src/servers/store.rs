@@ -3,14 +3,14 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use api::{Answer, Call, Json, Target, json};
+use api::{Answer, Call, Json, Target, json, v};
 use base::Time;
 use contract::guest::Power;
 use db::{Db, Queries, Tx, record, select, sql};
 
 use super::state::{PowerState, Task, VmState, power_name};
 use super::{ServerFault, state};
-use crate::Compute;
+use crate::{Compute, query};
 
 record! {
     #[derive(serde::Serialize, serde::Deserialize)]
@@ -138,6 +138,8 @@ pub async fn find(mut db: impl Queries, id: &str) -> Result<Option<Server>, db::
 
 /// The server that a call names, if it exists for the caller: an administrator sees those of every project.
 pub async fn known(call: &Call<Compute>, id: &str) -> Answer<Server> {
+    // What is asked of one server takes no query but that of its lists.
+    query::strict(call, v(2, 102), &["limit", "marker", "changes-since", "changes-before"])?;
     let missing = || ServerFault::NotFound { id: id.to_string() };
     let server = find(&call.db, id).await?.ok_or_else(missing)?;
     let own = call.caller.project_id.as_deref() == Some(server.project_id.as_str());

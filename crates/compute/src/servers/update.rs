@@ -6,11 +6,11 @@ use api::wire::{Maybe, one_of, text};
 use api::{Answer, Body, Call, Operation, Path, Refusal, Show, put, v};
 use db::sql;
 
-use super::create::{FULL_NAME, LABEL, check_address, name};
+use super::create::{FULL_NAME, LABEL, check_address};
 use super::find::detailed;
 use super::store::{self, Server, known};
 use super::view::Updated;
-use crate::Compute;
+use crate::{Compute, names};
 
 pub fn operations() -> Vec<Operation<Compute>> {
     vec![put("/servers/{id}", update).rule("os_compute_api:servers:update")]
@@ -19,7 +19,7 @@ pub fn operations() -> Vec<Operation<Compute>> {
 api::wire! {
     /// What may be changed.
     pub struct Changes in "server" {
-        name: Option<String> = name(),
+        name: Option<String> = text(1, 255),
         disk_config as "OS-DCF:diskConfig": Option<String> = one_of(&["AUTO", "MANUAL"]),
         access_ip_v4 as "accessIPv4": Maybe<String> = text(0, 64).nullable(),
         access_ip_v6 as "accessIPv6": Maybe<String> = text(0, 64).nullable(),
@@ -47,6 +47,7 @@ async fn update(call: Call<Compute>, (Path(id), Body(new)): (Path<String>, Body<
 fn changed(server: &Server, new: Changes) -> Answer<Server> {
     let mut server = server.clone();
     if let Some(name) = new.name {
+        names::check("name", &name)?;
         server.name = name;
     }
     if let Some(disk_config) = new.disk_config {

@@ -171,3 +171,34 @@ async fn a_guest_that_stops_or_dies_by_itself_is_seen() {
     host.becomes(&id, State::Stopped);
     cloud.until(&id, "SHUTOFF").await;
 }
+
+#[tokio::test]
+async fn a_guest_waits_until_network_has_wired_it() {
+    let cloud = Cloud::new().await;
+    let host = cloud.host("h1").await;
+    cloud.network.stop_wiring();
+    let id = cloud.ask_for_server("web").await;
+    crate::cloud::soon(|| host.guest(&id).is_some_and(|(_, state)| state == State::Held)).await;
+    assert_eq!(cloud.server(&id).await["status"], "BUILD");
+    assert_eq!(cloud.server(&id).await["OS-EXT-STS:task_state"], "spawning");
+
+    cloud.network.start_wiring();
+    cloud.until(&id, "ACTIVE").await;
+    assert_eq!(host.guest(&id).unwrap().1, State::Running);
+}
+
+#[tokio::test]
+async fn an_image_that_does_not_fit_its_flavor_is_refused() {
+    let cloud = Cloud::new().await;
+    let large = base::id::uuid();
+    cloud.images.add(&large, json!({"min_ram": 1024}));
+    let mut body = new_server("web");
+    body["server"]["imageRef"] = json!(large);
+    let got = cloud.by("alice").post("/v2.1/servers", body.clone()).await.expect(400);
+    assert_eq!(got.message(), "Flavor's memory is too small for requested image.");
+    cloud.images.add(&large, json!({"virtual_size": 2_i64 << 30}));
+    let got = cloud.by("alice").post("/v2.1/servers", body.clone()).await.expect(400);
+    assert!(got.message().starts_with("Flavor's disk is too small for requested image."), "{}", got.message());
+    cloud.images.add(&large, json!({"status": "queued"}));
+    cloud.by("alice").post("/v2.1/servers", body).await.expect(400);
+}

@@ -100,7 +100,14 @@ impl Cloud {
         };
         let bus = bus::Bus::local();
         let flows = Flows::new("compute", &db);
-        let compute = Arc::new(Compute { db, peers, bus: bus.clone(), flows, ratios: Ratios::default(), consoles: Default::default() });
+        let compute = Arc::new(Compute {
+            db,
+            peers,
+            bus: bus.clone(),
+            flows,
+            ratios: Ratios::default(),
+            consoles: Default::default(),
+        });
         let app = Arc::new(compute::app(compute.clone(), None, people).unwrap());
         let answering = compute.clone();
         let served = bus.serve("compute", move |message| {
@@ -108,8 +115,7 @@ impl Cloud {
             async move { compute::hosts::answer(&compute, &message.kind, message.body).await }
         });
         network.tell(app.clone());
-        let cloud =
-            Cloud { app, compute, placement, network, images, engine: None, _served: served, _db: test_db };
+        let cloud = Cloud { app, compute, placement, network, images, engine: None, _served: served, _db: test_db };
         let flavor = json!({"flavor": {"name": "small", "id": "1", "ram": 512, "vcpus": 1, "disk": 1}});
         cloud.by("admin").post("/v2.1/flavors", flavor).await.expect(200);
         cloud

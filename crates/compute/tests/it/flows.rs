@@ -116,7 +116,8 @@ async fn deleting_a_server_survives_every_trouble() {
 
 #[tokio::test]
 async fn power_verbs_survive_every_trouble() {
-    for (verb, action) in [(Verb::Stop, json!({"os-stop": null})), (Verb::HardReboot, json!({"reboot": {"type": "HARD"}}))]
+    for (verb, action) in
+        [(Verb::Stop, json!({"os-stop": null})), (Verb::HardReboot, json!({"reboot": {"type": "HARD"}}))]
     {
         let flow = || Flow::new(POWER_SERVER, power_server).failed(power_failed).into();
         let new_world = async || {

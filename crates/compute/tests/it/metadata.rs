@@ -89,7 +89,12 @@ async fn a_guest_walks_both_trees() {
     assert_eq!(network["services"], json!([{"type": "dns", "address": "9.9.9.9"}]));
 
     assert_eq!(guest.read("/2009-04-04").await, "meta-data/\nuser-data");
-    assert!(guest.read("/latest/meta-data/").await.starts_with("ami-id\nami-launch-index\nami-manifest-path\nblock-device-mapping/\n"));
+    assert!(
+        guest
+            .read("/latest/meta-data/")
+            .await
+            .starts_with("ami-id\nami-launch-index\nami-manifest-path\nblock-device-mapping/\n")
+    );
     assert_eq!(guest.read("/latest/meta-data/public-keys/").await, "0=laptop");
     assert_eq!(guest.read("/latest/meta-data/public-keys/0/").await, "openssh-key");
     assert_eq!(guest.read("/latest/meta-data/public-keys/0/openssh-key").await, KEY);

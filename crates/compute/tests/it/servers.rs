@@ -22,11 +22,18 @@ async fn each_microversion_shows_what_it_brought() {
     let id = cloud.boot("web").await;
     let path = format!("/v2.1/servers/{id}");
     let brought: &[(&str, &[&str])] = &[
-        ("2.3", &[
-            "OS-EXT-SRV-ATTR:hostname", "OS-EXT-SRV-ATTR:kernel_id", "OS-EXT-SRV-ATTR:launch_index",
-            "OS-EXT-SRV-ATTR:ramdisk_id", "OS-EXT-SRV-ATTR:reservation_id", "OS-EXT-SRV-ATTR:root_device_name",
-            "OS-EXT-SRV-ATTR:user_data",
-        ]),
+        (
+            "2.3",
+            &[
+                "OS-EXT-SRV-ATTR:hostname",
+                "OS-EXT-SRV-ATTR:kernel_id",
+                "OS-EXT-SRV-ATTR:launch_index",
+                "OS-EXT-SRV-ATTR:ramdisk_id",
+                "OS-EXT-SRV-ATTR:reservation_id",
+                "OS-EXT-SRV-ATTR:root_device_name",
+                "OS-EXT-SRV-ATTR:user_data",
+            ],
+        ),
         ("2.9", &["locked"]),
         ("2.16", &["host_status"]),
         ("2.19", &["description"]),
@@ -410,4 +417,50 @@ async fn a_request_that_cannot_be_carried_out_is_refused_at_once() {
     let got = ask("2.37", json!({"networks": "nonsense"})).await;
     assert_eq!(got.status, 400);
     assert_eq!(cloud.by("admin").get("/v2.1/servers?all_tenants=1").await.expect(200).body["servers"], json!([]));
+}
+
+#[tokio::test]
+async fn servers_are_found_by_what_the_query_says() {
+    let cloud = Cloud::new().await;
+    let _host = cloud.host("h1").await;
+    let (one, two) = (cloud.boot("web-one").await, cloud.boot("web-two").await);
+    let alice = cloud.by("alice").at("2.75");
+    let found = async |query: &str| {
+        let got = alice.get(&format!("/v2.1/servers?{query}")).await.expect(200);
+        let names = got.body["servers"].as_array().unwrap().iter().map(|server| server["name"].as_str().unwrap());
+        names.map(String::from).collect::<Vec<_>>()
+    };
+    let nothing: [&str; 0] = [];
+    assert_eq!(found("").await, ["web-two", "web-one"], "newest first");
+    assert_eq!(found("sort_key=display_name&sort_dir=asc").await, ["web-one", "web-two"]);
+    assert_eq!(found("name=one").await, ["web-one"]);
+    assert_eq!(found("name=%5Eweb-t").await, ["web-two"]);
+    assert_eq!(found("status=ACTIVE").await.len(), 2);
+    assert_eq!(found("status=SHUTOFF").await, nothing);
+    assert_eq!(found("ip=10.0.0.12").await, ["web-two"]);
+    assert_eq!(found("ip=10.0.0").await.len(), 2);
+    assert_eq!(found("ip=192.0.2").await, nothing);
+    assert_eq!(found("flavor=1").await.len(), 2);
+    assert_eq!(found(&format!("limit=1&marker={two}")).await, ["web-one"]);
+    let page = alice.get("/v2.1/servers?limit=1").await.expect(200);
+    assert_eq!(
+        page.body["servers_links"][0]["href"],
+        format!("http://controller:8774/v2.1/servers?limit=1&marker={two}")
+    );
+    alice.get("/v2.1/servers?status=nonsense").await.expect(400);
+    alice.get("/v2.1/servers?colour=blue").await.expect(400);
+    cloud.by("alice").get("/v2.1/servers?colour=blue").await.expect(200);
+    alice.get("/v2.1/servers?changes-since=yesterday").await.expect(400);
+    alice.get("/v2.1/servers?status=deleted").await.expect(403);
+    alice.get("/v2.1/servers?marker=nosuch").await.expect(400);
+
+    alice.delete(&format!("/v2.1/servers/{one}")).await.expect(204);
+    cloud.settled().await;
+    assert_eq!(found("changes-since=2020-01-01T00:00:00Z").await, ["web-two", "web-one"], "also what is gone");
+    assert_eq!(found("changes-since=2999-01-01T00:00:00Z").await, nothing);
+    assert_eq!(found("").await, ["web-two"]);
+    let bob = cloud.by("bob").get("/v2.1/servers?changes-since=2020-01-01T00:00:00Z").await.expect(200);
+    assert_eq!(bob.body["servers"], json!([]));
+    let gone = cloud.by("admin").get("/v2.1/servers?all_tenants=1&status=deleted").await.expect(200);
+    assert_eq!(gone.body["servers"][0]["id"], one.as_str());
 }

@@ -80,10 +80,7 @@ fn view(call: &Call<Compute>, server: &Server, port: &Json) -> Json {
     view
 }
 
-async fn attach(
-    call: Call<Compute>,
-    (Path(id), Body(new)): (Path<String>, Body<NewInterface>),
-) -> Answer<Document> {
+async fn attach(call: Call<Compute>, (Path(id), Body(new)): (Path<String>, Body<NewInterface>)) -> Answer<Document> {
     let server = changeable(&call, &id, "attach_interface").await?;
     let mut request = request(&call, &new).await?;
     let host = server.host.clone().unwrap_or_default();

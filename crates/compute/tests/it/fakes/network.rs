@@ -40,14 +40,22 @@ struct Inside {
 impl FakeNetwork {
     pub fn new() -> Arc<FakeNetwork> {
         let network = FakeNetwork::default();
-        network.put("networks", PRIVATE, json!({
-            "name": "private", "project_id": "blue", "mtu": 1450, "subnets": [SUBNET], "shared": false,
-            "router:external": false,
-        }));
-        network.put("subnets", SUBNET, json!({
-            "ip_version": 4, "cidr": "10.0.0.0/24", "gateway_ip": "10.0.0.1", "dns_nameservers": ["9.9.9.9"],
-            "host_routes": [], "enable_dhcp": true, "ipv6_address_mode": null, "network_id": PRIVATE,
-        }));
+        network.put(
+            "networks",
+            PRIVATE,
+            json!({
+                "name": "private", "project_id": "blue", "mtu": 1450, "subnets": [SUBNET], "shared": false,
+                "router:external": false,
+            }),
+        );
+        network.put(
+            "subnets",
+            SUBNET,
+            json!({
+                "ip_version": 4, "cidr": "10.0.0.0/24", "gateway_ip": "10.0.0.1", "dns_nameservers": ["9.9.9.9"],
+                "host_routes": [], "enable_dhcp": true, "ipv6_address_mode": null, "network_id": PRIVATE,
+            }),
+        );
         for (id, name) in [(DEFAULT, "default"), (WEB, "web")] {
             network.put("security-groups", id, json!({
                 "name": name, "description": name, "project_id": "blue", "tenant_id": "blue", "security_group_rules": [],
@@ -76,6 +84,10 @@ impl FakeNetwork {
     /// The next ports are refused with this sentence.
     pub fn refuse_ports(&self, why: Option<&str>) {
         self.inside().refuse_ports = why.map(String::from);
+    }
+
+    pub fn start_wiring(&self) {
+        self.inside().deaf = false;
     }
 
     /// Nothing is wired any more.
@@ -143,7 +155,8 @@ impl Inside {
         let number = self.last;
         let id = base::id::uuid();
         port["id"] = json!(id);
-        for (key, value) in [("device_id", json!("")), ("device_owner", json!("")), ("security_groups", json!([DEFAULT]))]
+        for (key, value) in
+            [("device_id", json!("")), ("device_owner", json!("")), ("security_groups", json!([DEFAULT]))]
         {
             if port[key].is_null() {
                 port[key] = value;

@@ -78,7 +78,9 @@ impl Inside {
             }
             ("GET", ["allocation_candidates"]) => self.candidates(query.get("resources").unwrap()),
             ("GET", ["traits", name]) if KNOWN_TRAITS.contains(name) => Reply::new(204),
-            ("GET", ["resource_classes", name]) if KNOWN_CLASSES.contains(name) => Reply::json(200, &json!({"name": name})),
+            ("GET", ["resource_classes", name]) if KNOWN_CLASSES.contains(name) => {
+                Reply::json(200, &json!({"name": name}))
+            }
             ("GET", ["traits" | "resource_classes", name]) => missing(name),
             ("DELETE", ["resource_providers", id]) => match self.providers.remove(*id) {
                 Some(_) => Reply::new(204),
