@@ -19,6 +19,7 @@ const OFFSETS: u16 = 200;
 pub struct Cloud {
     program: PathBuf,
     folder: TempDir,
+    _kept: TempDir,
     port_offset: u16,
 }
 
@@ -31,7 +32,11 @@ impl Cloud {
     /// Starts a cloud of fake hosts with this program.
     pub fn fake_with(program: PathBuf) -> Result<Cloud> {
         let folder = tempfile::Builder::new().prefix("ferrostack-").tempdir()?;
-        let cloud = Cloud { program, folder, port_offset: free_offset()? };
+        // A link of our own: a build that goes on meanwhile does not change the program under our feet.
+        let kept = tempfile::Builder::new().prefix("program-").tempdir_in(tree::target())?;
+        let own = kept.path().join("ferrostack");
+        fs::hard_link(&program, &own).or_else(|_| fs::copy(&program, &own).map(drop))?;
+        let cloud = Cloud { program: own, folder, _kept: kept, port_offset: free_offset()? };
         cloud.up()?;
         Ok(cloud)
     }
