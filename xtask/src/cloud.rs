@@ -43,7 +43,13 @@ impl Cloud {
 
     /// Starts it, also when it has been started before.
     pub fn up(&self) -> Result<()> {
+        self.up_with(&[])
+    }
+
+    /// The same, with variables in its environment.
+    pub fn up_with(&self, environment: &[(&str, &str)]) -> Result<()> {
         let mut up = self.command("up");
+        up.envs(environment.iter().copied());
         up.args(["--fake", "--detach", "--bind", "127.0.0.1", "--port-offset", &self.port_offset.to_string()]);
         process::must(&mut up, "ferrostack up --fake").map(|_| ())
     }

@@ -1,4 +1,7 @@
-//! Kills the controller at random moments, while servers come and go, and looks at what is left of them.
+//! Kills the controller, at every step of every flow and at random moments, while servers come and go, and looks at
+//! what is left of them. [`steps`] knows the steps.
+
+mod steps;
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -12,11 +15,14 @@ use crate::cloud::{self, Cloud};
 use crate::floors::Tally;
 use crate::http::Session;
 use crate::{process, python};
+use steps::Step;
 
 /// As many as keep flows of both kinds going at every moment.
 const SERVERS: usize = 3;
 /// Limit: how long servers may take to come to rest after a restart; leases have to lapse first.
 const REST: Duration = Duration::from_secs(90);
+/// Limit: how long a flow may take to reach the step where it crashes.
+const CRASH: Duration = Duration::from_secs(30);
 const ASK_EVERY: Duration = Duration::from_millis(100);
 
 #[derive(Args)]
@@ -51,24 +57,30 @@ fn torture(choice: &Choice) -> Result<Tally> {
     println!("without kills, {SERVERS} servers come and go in {} ms", span.as_millis());
 
     let mut tally = Tally::default();
-    for number in 1..=choice.times {
-        let moment = span.mul_f64(dice.share() * 1.2);
-        match one_kill(&cloud, &flavor, moment) {
-            Ok(()) => tally.passed += 1,
-            Err(error) => {
-                println!("kill {number}, {} ms after the orders: {error:#}", moment.as_millis());
-                tally.failed += 1;
-            }
+    for step in steps::all() {
+        for place in ["FERROSTACK_CRASH_IN", "FERROSTACK_CRASH_AFTER"] {
+            count(&mut tally, one_crash(&cloud, &flavor, &step, place), || {
+                format!("{place}={}/{}", step.flow, step.name)
+            });
         }
     }
-    match clean_up(&cloud) {
+    for number in 1..=choice.times {
+        let moment = span.mul_f64(dice.share() * 1.2);
+        let when = || format!("kill {number}, {} ms after the orders", moment.as_millis());
+        count(&mut tally, one_kill(&cloud, &flavor, moment), when);
+    }
+    count(&mut tally, clean_up(&cloud), || "after the kills".to_owned());
+    Ok(tally)
+}
+
+fn count(tally: &mut Tally, outcome: Result<()>, what: impl Fn() -> String) {
+    match outcome {
         Ok(()) => tally.passed += 1,
         Err(error) => {
-            println!("after the kills: {error:#}");
+            println!("{}: {error:#}", what());
             tally.failed += 1;
         }
     }
-    Ok(tally)
 }
 
 /// A generator of numbers that are the same for the same seed.
@@ -159,10 +171,46 @@ fn one_kill(cloud: &Cloud, wanted: &Json, moment: Duration) -> Result<()> {
     std::thread::scope(|scope| {
         scope.spawn(|| order(&admin, wanted, &old));
         std::thread::sleep(moment);
-        process::must(Command::new("kill").args(["-9", &victim.to_string()]), "kill -9")
+        kill(victim)
     })?;
     cloud.up()?;
     rest(&session(cloud)?)
+}
+
+/// The controller ends itself in, or right after, one step; the next one takes over.
+fn one_crash(cloud: &Cloud, wanted: &Json, step: &Step, place: &str) -> Result<()> {
+    let admin = session(cloud)?;
+    if servers(&admin)?.iter().all(|server| server["status"] != "ACTIVE") {
+        order(&admin, wanted, &[]);
+        rest(&admin)?;
+    }
+    let server = servers(&admin)?.into_iter().find(|it| it["status"] == "ACTIVE").unwrap_or_default();
+    kill(cloud.controller()?)?;
+    cloud.up_with(&[(place, &format!("{}/{}", step.flow, step.name))])?;
+    let doomed = cloud.controller()?;
+    steps::order(step, &session(cloud)?, wanted, &server)?;
+    wait_for_end(doomed).context("the step was not reached")?;
+    cloud.up()?;
+    rest(&session(cloud)?)
+}
+
+fn kill(victim: u32) -> Result<()> {
+    process::must(Command::new("kill").args(["-9", &victim.to_string()]), "kill -9")?;
+    wait_for_end(victim)
+}
+
+/// Until a process has let go of everything it held.
+fn wait_for_end(pid: u32) -> Result<()> {
+    let until = Instant::now() + CRASH;
+    // One that nobody has buried yet holds nothing any more.
+    let lives = || std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|it| !it.contains(") Z "));
+    while lives() {
+        if Instant::now() > until {
+            bail!("process {pid} still runs after {} s", CRASH.as_secs());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
 }
 
 /// Waits until every server is at rest: ACTIVE, or ERROR with a reason, or gone.
