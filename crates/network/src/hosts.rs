@@ -6,6 +6,8 @@
 //! REPORT  what is            → status of ports, routers' ports and floating IPs; events for compute
 //! ```
 
+use std::collections::HashSet;
+
 use base::{Json, Time, clock, json};
 use contract::message::{DESIRED, HELLO, REPORT};
 use contract::network::{Host, Physical, Report};
@@ -203,29 +205,42 @@ async fn turn(work: &mut Work<'_>, port: &PortRow, status: &str) -> Result<bool,
     Ok(work.tx.run(turned).await? > 0)
 }
 
-/// What routers that forward make active: their ports, and the floating IPs that the host has applied.
+/// What a report makes active: the ports of routers that forward, and of those that are told not to, which are as
+/// wired as they will be; and the floating IPs that the host has applied.
 async fn routed(network: &Network, host: &str, report: &Report) -> Result<Vec<db::Statement>, db::Error> {
+    let down = "device_owner LIKE 'network:router%' AND status <> 'ACTIVE'";
+    let waiting = "status <> 'ACTIVE' AND port_id IS NOT NULL AND generation <= ?";
+    let ask = |text: String| sql(text).bind(host);
+    let mine = "SELECT id FROM routers WHERE host = ?";
+    let floating = ask(format!("SELECT id, router_id FROM floatingips WHERE router_id IN ({mine}) AND {waiting}"));
+    let floating = network.db.rows(floating.bind(report.generation)).await?;
+    let ports = ask(format!(
+        "SELECT ports.id, routers.id, routers.admin_state_up FROM ports JOIN routers ON routers.id = ports.device_id \
+         WHERE routers.host = ? AND ports.{}",
+        down.replace("AND status", "AND ports.status")
+    ));
+    let ports = network.db.rows(ports).await?;
+
+    let forwards: HashSet<&str> = report.routers.iter().map(String::as_str).collect();
+    let mut up: Vec<String> = Vec::new();
+    for row in &ports {
+        let (router, admin_up): (String, bool) = (row.get(1)?, row.get(2)?);
+        if !admin_up || forwards.contains(router.as_str()) {
+            up.push(row.get(0)?);
+        }
+    }
+    let mut joined: Vec<String> = Vec::new();
+    for row in &floating {
+        if forwards.contains(row.get::<String>(1)?.as_str()) {
+            joined.push(row.get(0)?);
+        }
+    }
     let mut statements = Vec::new();
-    for chunk in report.routers.chunks(CHUNK) {
-        let own = sql("SELECT id FROM routers WHERE host = ?").bind(host).in_list("id", chunk);
-        let rows = network.db.rows(own).await?;
-        let own: Vec<String> = rows.iter().map(|row| row.get(0)).collect::<Result<_, _>>()?;
-        if own.is_empty() {
-            continue;
-        }
-        let down = "device_owner LIKE 'network:router%' AND status <> 'ACTIVE'";
-        let ports = sql(format!("SELECT COUNT(*) FROM ports WHERE {down}")).in_list("device_id", &own);
-        if network.db.count(ports).await? > 0 {
-            let text = format!("UPDATE ports SET status = 'ACTIVE', updated_at = ? WHERE {down}");
-            statements.push(sql(text).bind(clock::now()).in_list("device_id", &own));
-        }
-        let waiting = "status <> 'ACTIVE' AND port_id IS NOT NULL AND generation <= ?";
-        let generation = report.generation;
-        let joined = sql(format!("SELECT COUNT(*) FROM floatingips WHERE {waiting}")).bind(generation);
-        if network.db.count(joined.in_list("router_id", &own)).await? > 0 {
-            let text = format!("UPDATE floatingips SET status = 'ACTIVE', updated_at = ? WHERE {waiting}");
-            let statement = sql(text).bind(clock::now()).bind(generation);
-            statements.push(statement.in_list("router_id", &own));
+    for (table, ids) in [("ports", up), ("floatingips", joined)] {
+        for chunk in ids.chunks(CHUNK) {
+            let text = format!("UPDATE {table} SET status = 'ACTIVE', updated_at = ?");
+            let statement = sql(text).bind(clock::now()).in_list("id", chunk);
+            statements.push(if table == "ports" { statement } else { statement.and("port_id IS NOT NULL") });
         }
     }
     Ok(statements)

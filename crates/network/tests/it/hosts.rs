@@ -168,6 +168,19 @@ async fn a_router_comes_to_a_host_and_a_floating_ip_becomes_active_there() {
 }
 
 #[tokio::test]
+async fn a_router_that_is_switched_off_is_wired_all_the_same() {
+    let cloud = Cloud::new().await;
+    cloud.host("h1", "192.0.2.1").await;
+    let alice = cloud.by("alice");
+    let (_, subnet) = alice.joined("10.0.0.0/24").await;
+    let router = text(&alice.router(json!({"admin_state_up": false})).await["id"]);
+    alice.put(&format!("/routers/{router}/add_router_interface"), json!({"subnet_id": subnet})).await.ok(200);
+    assert_eq!(alice.list(&format!("/ports?device_id={router}"), "status").await, ["DOWN"]);
+    cloud.report("h1", Report::default()).await;
+    assert_eq!(alice.list(&format!("/ports?device_id={router}"), "status").await, ["ACTIVE"]);
+}
+
+#[tokio::test]
 async fn hosts_show_as_the_agents_that_guides_know() {
     let cloud = Cloud::new().await;
     cloud.host("h1", "192.0.2.1").await;
