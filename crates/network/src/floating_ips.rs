@@ -391,3 +391,13 @@ pub async fn leave_addresses(work: &mut Work<'_>, port: &str, gone: &[Address]) 
     }
     Ok(())
 }
+
+/// Removes the floating IPs of a network that are joined to nothing: they do not hold it.
+pub async fn clear(work: &mut Work<'_>, network: &str) -> Result<(), Stop> {
+    let rows = select::<FloatingIp>("WHERE floating_network_id = ? AND port_id IS NULL").bind(network);
+    for row in work.tx.all(rows).await? {
+        tags::forget(&mut work.tx, &row.id).await?;
+        FloatingIps::remove(work, row).await?;
+    }
+    Ok(())
+}

@@ -18,7 +18,7 @@ use crate::segments::{self, Provider, Segment};
 use crate::stop::Stop;
 use crate::subnets::{Subnet, subnets_of};
 use crate::work::Work;
-use crate::{dhcp, tags, zones};
+use crate::{dhcp, floating_ips, tags, zones};
 
 /// Limit: the smallest MTU that IPv4 allows, and the largest frame there is.
 const MTU: (i64, i64) = (0, 65_535);
@@ -193,6 +193,7 @@ impl Resource for Networks {
     }
 
     async fn remove(work: &mut Work<'_>, row: NetworkRow) -> Result<(), Stop> {
+        floating_ips::clear(work, &row.id).await?;
         let mut own = Vec::new();
         let mut others = Vec::new();
         for port in work.tx.all(select::<PortRow>("WHERE network_id = ? ORDER BY id").bind(&row.id)).await? {

@@ -22,8 +22,8 @@ pub const KIND: Kind = Kind {
     many: "security_group_rules",
     attributes: &[
         ID,
-        attr("security_group_id", Rule::Uuid).required().text(),
-        attr("remote_group_id", Rule::UuidOrNull).default(Given::Null).text(),
+        attr("security_group_id", Rule::Text(255)).required().text(),
+        attr("remote_group_id", Rule::TextOrNull(255)).default(Given::Null).text(),
         attr("remote_address_group_id", Rule::UuidOrNull).default(Given::Null).text(),
         attr("direction", Rule::OneOf(&["ingress", "egress"])).required().text(),
         attr("protocol", Rule::With(protocol)).default(Given::Null).by(by_protocol),

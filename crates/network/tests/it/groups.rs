@@ -82,8 +82,13 @@ async fn rules_that_make_no_sense_are_refused() {
         let got = alice.post("/security-group-rules", json!({"security_group_rule": body})).await;
         assert_eq!(got.refused(400), kind, "{more}");
     }
-    let gone = json!({"security_group_rule": {"security_group_id": base::id::uuid(), "direction": "ingress"}});
-    assert_eq!(alice.post("/security-group-rules", gone).await.refused(404), "SecurityGroupNotFound");
+    for gone in [
+        json!({"security_group_id": base::id::uuid(), "direction": "ingress"}),
+        json!({"security_group_id": group, "direction": "ingress", "remote_group_id": "nosuch"}),
+    ] {
+        let got = alice.post("/security-group-rules", json!({"security_group_rule": gone})).await;
+        assert_eq!(got.refused(404), "SecurityGroupNotFound");
+    }
 }
 
 #[tokio::test]

@@ -171,4 +171,6 @@ async fn floating_ips_follow_upstreams_rules() {
     assert_eq!(ask(gone).await.refused(404), "PortNotFound");
     let busy = json!({"network": {"router:external": false}});
     assert_eq!(admin.put(&format!("/networks/{outside}"), busy).await.refused(409), "ExternalNetworkInUse");
+    admin.delete(&format!("/networks/{outside}")).await.ok(204);
+    assert!(admin.list("/floatingips", "id").await.is_empty(), "what is joined to nothing does not hold the network");
 }
