@@ -78,9 +78,7 @@ pub fn serve_guests(bus: &Bus, agent: &host_hypervisor::Agent, host: &str) -> Su
     let agent = agent.clone();
     bus.serve(&message::host("compute", host), move |message: Message| {
         let agent = agent.clone();
-        async move {
-            agent.answer(&message.kind, &message.body).await.map_err(|error| refusal(&error))
-        }
+        async move { agent.answer(&message.kind, &message.body).await.map_err(|error| refusal(&error)) }
     })
 }
 

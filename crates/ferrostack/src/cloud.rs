@@ -140,7 +140,12 @@ impl Cloud {
     }
 
     async fn add_network(&mut self, plan: &Plan) -> Result<()> {
-        let config = plan.config("network")?;
+        let mut config = plan.config("network")?;
+        if config.text("DEFAULT", "metadata_proxy_shared_secret").is_none() && plan.runs("metadata") {
+            config.set("DEFAULT", "metadata_proxy_shared_secret", plan.metadata_secret.clone());
+            config.set("DEFAULT", "nova_metadata_host", "127.0.0.1");
+            config.set("DEFAULT", "nova_metadata_port", plan.ports.of("metadata").to_string());
+        }
         let db = plan.database("network", &network::SCHEMA).await?;
         let account = self.doors.account(service_login("neutron", &plan.service_password));
         let compute = self.doors.peer("compute", &account).at_version("compute 2.93");
@@ -173,7 +178,15 @@ impl Cloud {
             identity: self.doors.peer("identity", &account),
         };
         let flows = Flows::new("compute", &db);
-        let compute = Arc::new(Compute { db, peers, bus: self.bus.clone(), flows, ratios: compute::Ratios::read(&config)?, consoles: compute::consoles::Consoles::read(&config) });
+        let compute = Arc::new(Compute {
+            db,
+            peers,
+            bus: self.bus.clone(),
+            flows,
+            ratios: compute::Ratios::read(&config)?,
+            scheduler: compute::scheduler::Settings::read(&config)?,
+            consoles: compute::consoles::Consoles::read(&config),
+        });
         configuration::report_unknown("compute", &config);
         if plan.runs("metadata") {
             let metadata = compute::metadata::Service::new(compute.clone(), &plan.metadata_secret);

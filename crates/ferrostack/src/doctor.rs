@@ -21,7 +21,8 @@ pub fn run(place: Place) -> Result<()> {
         None => println!("No cloud runs in {}; only this host is checked.", layout.root.display()),
         Some(_) => {
             for line in control::ask(&layout, "check")?.lines() {
-                findings.push(Finding { what: line.to_string(), remedy: "see «ferrostack explain» and the log".into() });
+                findings
+                    .push(Finding { what: line.to_string(), remedy: "see «ferrostack explain» and the log".into() });
             }
         }
     }
@@ -66,6 +67,7 @@ fn in_container() -> bool {
 
 fn is_running(name: &str) -> bool {
     let Ok(processes) = std::fs::read_dir("/proc") else { return false };
-    let named = |path: std::path::PathBuf| std::fs::read_to_string(path.join("comm")).is_ok_and(|text| text.trim() == name);
+    let named =
+        |path: std::path::PathBuf| std::fs::read_to_string(path.join("comm")).is_ok_and(|text| text.trim() == name);
     processes.flatten().any(|process| named(process.path()))
 }

@@ -136,7 +136,8 @@ pub async fn fake(settings: &Settings, count: u32, bus: &Bus, compute: Door, net
 fn mappings(settings: &Settings, config: &base::config::Config) -> Result<BTreeMap<String, String>> {
     let listed = config.list("linux_bridge", "physical_interface_mappings");
     let pair = |text: &String| {
-        let (network, interface) = text.split_once(':').with_context(|| format!("«{text}» is not NETWORK:INTERFACE"))?;
+        let (network, interface) =
+            text.split_once(':').with_context(|| format!("«{text}» is not NETWORK:INTERFACE"))?;
         Ok((network.trim().to_string(), interface.trim().to_string()))
     };
     listed.iter().chain(&settings.physical).map(pair).collect()

@@ -38,7 +38,14 @@ impl Inspector {
         for host in &self.hosts {
             host.leaks(&mut found).await?;
         }
-        found.extend(self.images.leaks().await.map_err(|refusal| anyhow::anyhow!(refusal.message))?.into_iter().map(|what| format!("image: {what}")));
+        found.extend(
+            self.images
+                .leaks()
+                .await
+                .map_err(|refusal| anyhow::anyhow!(refusal.message))?
+                .into_iter()
+                .map(|what| format!("image: {what}")),
+        );
         found.sort();
         Ok(found)
     }

@@ -120,7 +120,10 @@ impl Cloud {
             }
             let id = (index + 1).to_string();
             let new = json!({"flavor": {"id": id, "name": name, "vcpus": vcpus, "ram": ram, "disk": disk}});
-            self.compute.post(Rights::Service, "/v2.1/flavors", &new).await.with_context(|| format!("flavor {name}"))?;
+            self.compute
+                .post(Rights::Service, "/v2.1/flavors", &new)
+                .await
+                .with_context(|| format!("flavor {name}"))?;
             said(&format!("flavor {name}"), true)?;
         }
         Ok(())
@@ -262,7 +265,8 @@ fn contents(path: &Path) -> Result<Content> {
 fn fresh_pair(layout: &Layout) -> Result<std::path::PathBuf> {
     let key = layout.root.join("id_mykey");
     if !key.exists() {
-        let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", "mykey", "-f"]).arg(&key).status();
+        let made =
+            Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", "mykey", "-f"]).arg(&key).status();
         match made {
             Ok(status) if status.success() => {}
             _ => bail!("ssh-keygen could not make a key; install openssh-client, or name one with --public-key"),
