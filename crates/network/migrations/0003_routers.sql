@@ -12,7 +12,7 @@ CREATE TABLE routers (
     ha BIGINT NOT NULL,
     flavor_id VARCHAR(64),
     routes DOCUMENT NOT NULL,
-    availability_zone_hints TEXT NOT NULL,
+    availability_zone_hints DOCUMENT NOT NULL,
     host VARCHAR(255) NOT NULL,
     created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL,

@@ -3,9 +3,9 @@ CREATE TABLE hosts (
     name VARCHAR(255) NOT NULL PRIMARY KEY,
     uuid VARCHAR(64) NOT NULL,
     tunnel_address VARCHAR(64) NOT NULL,
-    physical TEXT NOT NULL,
+    physical DOCUMENT NOT NULL,
     driver VARCHAR(64) NOT NULL,
-    lacks TEXT NOT NULL,
+    lacks DOCUMENT NOT NULL,
     started_at BIGINT NOT NULL,
     heard_at BIGINT NOT NULL
 );

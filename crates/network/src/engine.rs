@@ -21,6 +21,7 @@ use crate::fault::{Fault, bad};
 use crate::stop::Stop;
 use crate::work::Work;
 pub use attribute::{Attributes, Condition, Kind};
+use rights::Sight;
 
 /// What all rows of resources have.
 pub trait Entity: Record + Clone + Sync {
@@ -156,8 +157,8 @@ pub async fn list<R: Resource>(call: Call<Network>, _: NoInput) -> Answer<Reply>
 
     let items = R::items(&call.db, rows, &call.caller).await?;
     let seen = items.iter().filter(|item| call.allow_on(*item).is_ok());
-    let shown: Vec<Json> =
-        seen.map(|item| Json::Object(rights::visible(&call, R::KIND, item, &asked.fields))).collect();
+    let sight = Sight::new(&call, R::KIND, &asked.fields);
+    let shown: Vec<Json> = seen.map(|item| sight.of(item)).collect();
     let mut body = JsonMap::new();
     body.insert(R::KIND.many.into(), Json::Array(shown));
     let ends = ends.as_ref().map(|(first, last)| (first.as_str(), last.as_str()));
@@ -168,7 +169,7 @@ pub async fn list<R: Resource>(call: Call<Network>, _: NoInput) -> Answer<Reply>
 pub async fn show<R: Resource>(call: Call<Network>, Path(id): Path<String>) -> Answer<Reply> {
     let item = find::<R>(&call, &id).await?;
     call.permit_or(item.clone(), R::not_found(&id))?;
-    let shown = rights::visible(&call, R::KIND, &item, &query::fields(&call));
+    let shown = Sight::new(&call, R::KIND, &query::fields(&call)).of(&item);
     Ok(Reply::json(200, &json!({R::KIND.one: shown})))
 }
 
@@ -202,8 +203,8 @@ pub async fn create<R: Resource>(mut call: Call<Network>, _: NoInput) -> Answer<
 
     let mut items = load::<R>(&call, &ids).await?;
     items.iter_mut().for_each(R::newborn);
-    let shown = items.iter().map(|item| Json::Object(rights::visible(&call, R::KIND, item, &[])));
-    let mut shown: Vec<Json> = shown.collect();
+    let sight = Sight::new(&call, R::KIND, &[]);
+    let mut shown: Vec<Json> = items.iter().map(|item| sight.of(item)).collect();
     let body = match bulk {
         true => json!({R::KIND.many: shown}),
         false => json!({R::KIND.one: shown.pop()}),
@@ -237,7 +238,7 @@ pub async fn update<R: Resource>(mut call: Call<Network>, Path(id): Path<String>
 pub async fn reply_with<R: Resource>(call: &Call<Network>, id: &str) -> Answer<Reply> {
     let items = load::<R>(call, &[id.to_string()]).await?;
     let item = items.first().ok_or_else(|| R::not_found(id))?;
-    let shown = rights::visible(call, R::KIND, item, &[]);
+    let shown = Sight::new(call, R::KIND, &[]).of(item);
     Ok(Reply::json(200, &json!({R::KIND.one: shown})))
 }
 
@@ -268,6 +269,10 @@ pub fn hidden<R: Resource>(call: &Call<Network>, id: &str, item: &Json, answer: 
 
 /// The thing with this id, if the caller may know of it.
 pub async fn find<R: Resource>(call: &Call<Network>, id: &str) -> Answer<Json> {
+    // No database keeps a NUL, and PostgreSQL does not even look for one.
+    if id.contains('\0') {
+        return Err(R::not_found(id).into());
+    }
     let rows = R::scope(select::<R::Row>("").and("id = ?").bind(id), &call.caller);
     let row = call.db.maybe(rows).await?.ok_or_else(|| R::not_found(id))?;
     let mut items = R::items(&call.db, vec![row], &call.caller).await?;

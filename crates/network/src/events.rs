@@ -66,7 +66,7 @@ impl Event {
     }
 }
 
-/// Carries events to compute until the network service is dropped.
+/// Carries events to compute, for as long as the task that runs it lives.
 pub async fn carry(network: Arc<Network>) {
     let Some(compute) = network.compute.clone() else {
         return;

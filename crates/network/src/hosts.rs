@@ -119,7 +119,7 @@ impl Network {
             let moved = known.as_ref().is_none_or(|known| known.tunnel_address != next.tunnel_address);
             work.tx.upsert(&next, &["name"]).await?;
             agents::register(&mut work, &host.name).await?;
-            routers::adopt(&mut work).await?;
+            routers::adopt(&mut work, &host.name).await?;
             if moved {
                 // Its peers must learn where to send frames.
                 let networks = sql("SELECT DISTINCT network_id FROM ports WHERE host = ?").bind(&host.name);

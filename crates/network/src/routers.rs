@@ -303,13 +303,13 @@ async fn choose(work: &mut Work<'_>, ports: &[(PortRow, Vec<Address>)]) -> Resul
 /// Limit: routers that one hello may bring to a host.
 const ADOPTED: usize = 200;
 
-/// Finds a host for the routers that have none, now that there may be one.
-pub async fn adopt(work: &mut Work<'_>) -> Result<(), Stop> {
+/// Now that a host spoke: finds one for the routers that have none, and binds what could not be bound there before.
+pub async fn adopt(work: &mut Work<'_>, host: &str) -> Result<(), Stop> {
     let text = format!(
-        "SELECT DISTINCT routers.id FROM routers JOIN ports ON ports.device_id = routers.id WHERE routers.host = '' \
-         LIMIT {ADOPTED}"
+        "SELECT DISTINCT routers.id FROM routers JOIN ports ON ports.device_id = routers.id WHERE routers.host = '' OR \
+         (routers.host = ? AND ports.vif_type = ?) LIMIT {ADOPTED}"
     );
-    let rows = work.tx.rows(sql(text)).await?;
+    let rows = work.tx.rows(sql(text).bind(host).bind(binding::FAILED)).await?;
     let ids: Vec<String> = rows.iter().map(|row| row.get(0)).collect::<Result<_, _>>()?;
     for id in ids {
         schedule(work, &id).await?;

@@ -22,6 +22,9 @@ pub struct Asked {
 }
 
 pub fn read(call: &Call<Network>, kind: &Kind) -> Answer<Asked> {
+    if let Some((name, _)) = call.query.0.iter().find(|(_, value)| value.contains('\0')) {
+        return Err(plain(format!("Invalid input for {name}. Reason: it is not a valid string.")));
+    }
     let on = |extension: &str| call.settings.has_extension(extension);
     let conditions = filters(call, kind, &on)?;
     let reverse = call.query.get("page_reverse").is_some_and(|text| text.eq_ignore_ascii_case("true"));

@@ -75,19 +75,34 @@ fn parts(value: &Json) -> Box<dyn Iterator<Item = &String> + '_> {
     }
 }
 
-/// What of `item` the reader may see, and asked for.
-pub fn visible(call: &Call<Network>, kind: &Kind, item: &Json, fields: &[String]) -> JsonMap {
-    let mut shown = JsonMap::new();
-    for attribute in kind.attributes.iter().filter(|attribute| attribute.visible) {
-        let wanted = fields.is_empty() || fields.iter().any(|field| field == attribute.name);
-        if !wanted || attribute.extension.is_some_and(|extension| !call.settings.has_extension(extension)) {
-            continue;
-        }
-        let Some(value) = item.get(attribute.name) else { continue };
-        let rule = format!("get_{}:{}", kind.one, attribute.name);
-        if !exists(&rule) || call.may(&rule, item) {
-            shown.insert(attribute.name.into(), value.clone());
-        }
+/// What a reader gets to see of one kind: the attributes asked for, each with the rule that may hide it.
+pub struct Sight<'a> {
+    call: &'a Call<Network>,
+    attributes: Vec<(&'static str, Option<String>)>,
+}
+
+impl<'a> Sight<'a> {
+    /// `fields` are those asked for; none means all.
+    pub fn new(call: &'a Call<Network>, kind: &'static Kind, fields: &[String]) -> Sight<'a> {
+        let present =
+            |extension: Option<&str>| extension.is_none_or(|extension| call.settings.has_extension(extension));
+        let wanted = |name: &str| fields.is_empty() || fields.iter().any(|field| field == name);
+        let attributes = kind.attributes.iter().filter(|it| it.visible && present(it.extension) && wanted(it.name));
+        let with_rule = |name: &'static str| {
+            let rule = format!("get_{}:{name}", kind.one);
+            (name, exists(&rule).then_some(rule))
+        };
+        Sight { call, attributes: attributes.map(|attribute| with_rule(attribute.name)).collect() }
     }
-    shown
+
+    pub fn of(&self, item: &Json) -> Json {
+        let mut shown = JsonMap::new();
+        for (name, rule) in &self.attributes {
+            let hidden = rule.as_ref().is_some_and(|rule| !self.call.may(rule, item));
+            if let Some(value) = item.get(*name).filter(|_| !hidden) {
+                shown.insert((*name).into(), value.clone());
+            }
+        }
+        Json::Object(shown)
+    }
 }

@@ -168,6 +168,29 @@ async fn a_router_comes_to_a_host_and_a_floating_ip_becomes_active_there() {
 }
 
 #[tokio::test]
+async fn a_gateway_waits_until_its_host_is_joined_to_the_network() {
+    let cloud = Cloud::new().await;
+    let (admin, alice) = (cloud.by("admin"), cloud.by("alice"));
+    let hello = |physical: Json| {
+        json!({
+            "uuid": "u1", "name": "h1", "tunnel_address": "192.0.2.1", "physical": physical, "lacks": [], "driver": "fake",
+        })
+    };
+    cloud.network.handle("hello", hello(json!([]))).await.unwrap();
+    let outside = admin.external().await;
+    let (_, subnet) = alice.joined("10.0.0.0/24").await;
+    let router = text(&alice.router(json!({})).await["id"]);
+    alice.put(&format!("/routers/{router}/add_router_interface"), json!({"subnet_id": subnet})).await.ok(200);
+    let gateway = json!({"router": {"external_gateway_info": {"network_id": outside}}});
+    alice.put(&format!("/routers/{router}"), gateway).await.ok(200);
+    let owned = format!("/ports?device_id={router}&device_owner=network:router_gateway");
+    assert_eq!(admin.list(&owned, "binding:vif_type").await, ["binding_failed"]);
+    let joined = json!([{"network": "physnet1", "interface": "eth1"}]);
+    cloud.network.handle("hello", hello(joined)).await.unwrap();
+    assert_eq!(admin.list(&owned, "binding:vif_type").await, ["bridge"]);
+}
+
+#[tokio::test]
 async fn a_router_that_is_switched_off_is_wired_all_the_same() {
     let cloud = Cloud::new().await;
     cloud.host("h1", "192.0.2.1").await;

@@ -32,6 +32,8 @@ async fn any_attribute_filters() {
     assert_eq!(names("project_id=red".into()).await, [""; 0]);
     let words = alice.get("/ports?colour=red").await.words(400);
     assert_eq!(words, "['colour'] is invalid attribute for filtering");
+    assert_eq!(alice.get("/ports?name=%00").await.status, 400);
+    assert_eq!(alice.get("/ports/%00").await.status, 404);
     let words = alice.get("/ports?admin_state_up=maybe").await.words(400);
     assert_eq!(words, "Invalid input for admin_state_up. Reason: 'maybe' cannot be converted to boolean.");
 }

@@ -65,3 +65,22 @@ async fn a_project_gets_one_default_group_however_many_ask() {
         assert_eq!(got.ok(200)["security_groups"].as_array().unwrap().len(), 1);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_network_does_not_go_away_under_a_new_port() {
+    let cloud = Cloud::new().await;
+    let alice = cloud.by("alice");
+    for _ in 0..6 {
+        let (network, _) = alice.joined("10.0.0.0/24").await;
+        let at = format!("/networks/{network}");
+        let tries = (0..4).map(|_| alice.post("/ports", json!({"port": {"network_id": network}})));
+        let (made, gone) = futures_util::future::join(futures_util::future::join_all(tries), alice.delete(&at)).await;
+        let made: Vec<u16> = made.iter().map(|got| got.status).collect();
+        assert!(made.iter().all(|status| [201, 404].contains(status)), "{made:?}");
+        let left = alice.list(&format!("/ports?network_id={network}"), "id").await.len();
+        match gone.status {
+            204 => assert_eq!(left, 0, "ports without a network: {made:?}"),
+            _ => assert_eq!(gone.refused(409), "NetworkInUse"),
+        }
+    }
+}
