@@ -205,8 +205,7 @@ async fn hosts(mut db: impl Queries, aggregate: i64) -> Result<Vec<String>, db::
 }
 
 async fn find(mut db: impl Queries, id: &str) -> Answer<Aggregate> {
-    let number: i64 =
-        id.parse().map_err(|_| Refusal::bad_request("Invalid input received: id must be an integer"))?;
+    let number: i64 = id.parse().map_err(|_| Refusal::bad_request("Invalid input received: id must be an integer"))?;
     let found = db.maybe(select::<Aggregate>("WHERE id = ?").bind(number)).await?;
     found.ok_or_else(|| AggregateFault::NotFound { id: number }.into())
 }

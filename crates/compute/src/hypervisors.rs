@@ -11,9 +11,7 @@ pub fn operations() -> Vec<Operation<Compute>> {
     vec![
         get("/os-hypervisors", list).rule("os_compute_api:os-hypervisors:list"),
         get("/os-hypervisors/detail", detail).rule("os_compute_api:os-hypervisors:list-detail"),
-        get("/os-hypervisors/statistics", statistics)
-            .rule("os_compute_api:os-hypervisors:statistics")
-            .until(v(2, 87)),
+        get("/os-hypervisors/statistics", statistics).rule("os_compute_api:os-hypervisors:statistics").until(v(2, 87)),
         get("/os-hypervisors/{id}", show).rule("os_compute_api:os-hypervisors:show"),
         get("/os-hypervisors/{id}/uptime", uptime).rule("os_compute_api:os-hypervisors:uptime").until(v(2, 87)),
         get("/os-hypervisors/{id}/search", search).rule("os_compute_api:os-hypervisors:search").until(v(2, 52)),
@@ -143,9 +141,8 @@ async fn full(call: &Call<Compute>, host: &Host) -> Answer<Json> {
 
 async fn statistics_of(call: &Call<Compute>, host: &Host) -> Answer<Json> {
     let facts = host.facts();
-    let (vcpus, memory, disk) = facts.map_or((0, 0, 0), |facts| {
-        (i64::from(facts.vcpus), facts.memory_mb as i64, facts.disk_gb as i64)
-    });
+    let (vcpus, memory, disk) =
+        facts.map_or((0, 0, 0), |facts| (i64::from(facts.vcpus), facts.memory_mb as i64, facts.disk_gb as i64));
     let used = usage(call, host).await?;
     // Upstream: what the host keeps for itself counts as used.
     let memory_used = used.memory_mb + (RESERVED_MB as i64).min(memory);
@@ -194,7 +191,8 @@ async fn with_servers(call: &Call<Compute>, host: &Host, view: &mut Json) -> Ans
 }
 
 async fn on_host(call: &Call<Compute>, host: &Host) -> Answer<Vec<Json>> {
-    let rows = call.db.rows(sql("SELECT id, number FROM servers WHERE host = ? ORDER BY number").bind(&host.name)).await?;
+    let rows =
+        call.db.rows(sql("SELECT id, number FROM servers WHERE host = ? ORDER BY number").bind(&host.name)).await?;
     let view = |row: &db::Row| -> Result<Json, db::Error> {
         Ok(json!({"uuid": row.get::<String>(0)?, "name": format!("instance-{:08x}", row.get::<i64>(1)?)}))
     };
@@ -238,7 +236,8 @@ async fn page(call: &Call<Compute>) -> Answer<(Vec<Host>, Option<Json>)> {
     }
     let limit = query::limit(call)?;
     if let Some(marker) = call.query.get("marker") {
-        let last = find(call, marker).await.map_err(|_| Refusal::bad_request(format!("marker [{marker}] not found")))?;
+        let last =
+            find(call, marker).await.map_err(|_| Refusal::bad_request(format!("marker [{marker}] not found")))?;
         rows.retain(|host| host.number > last.number);
     }
     let full = rows.len() >= limit;

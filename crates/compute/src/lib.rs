@@ -50,6 +50,7 @@ pub struct Compute {
     pub bus: bus::Bus,
     pub flows: Flows,
     pub ratios: Ratios,
+    pub scheduler: scheduler::Settings,
     pub consoles: consoles::Consoles,
 }
 
@@ -131,6 +132,7 @@ pub const SCHEMA: Schema = Schema {
         Migration { number: 5, name: "servers", sql: include_str!("../migrations/0005_servers.sql") },
         Migration { number: 6, name: "groups", sql: include_str!("../migrations/0006_groups.sql") },
         Migration { number: 7, name: "consoles", sql: include_str!("../migrations/0007_consoles.sql") },
+        Migration { number: 8, name: "claims", sql: include_str!("../migrations/0008_claims.sql") },
     ],
 };
 

@@ -39,7 +39,8 @@ async fn list(call: Call<Compute>, _: NoInput) -> Answer<Document> {
         if let Some(text) = call.query.get(key).filter(|_| known.contains(&key))
             && Time::parse(text).is_none()
         {
-            let words = format!("Invalid input for query parameters {key}. Value: {text}. '{text}' is not a 'date-time'");
+            let words =
+                format!("Invalid input for query parameters {key}. Value: {text}. '{text}' is not a 'date-time'");
             return Err(Refusal::bad_request(words));
         }
     }

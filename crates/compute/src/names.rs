@@ -31,7 +31,8 @@ pub fn check_host(name: &str) -> Answer<()> {
 }
 
 fn is_plain(name: &str) -> bool {
-    let prints = |c: char| !c.is_control() && !matches!(c, '\u{2028}' | '\u{2029}' | '\u{200b}'..='\u{200f}' | '\u{feff}');
+    let prints =
+        |c: char| !c.is_control() && !matches!(c, '\u{2028}' | '\u{2029}' | '\u{200b}'..='\u{200f}' | '\u{feff}');
     name.chars().all(prints) && name.trim() == name && !name.is_empty()
 }
 

@@ -37,9 +37,7 @@ async fn list(call: Call<Compute>, _: NoInput) -> Answer<Document> {
     let zone = call.query.get("zone").filter(|zone| !zone.is_empty());
     let entries = services::entries(&call.service).await?;
     let shown = entries.iter().filter(|entry| !entry.disabled && zone.is_none_or(|zone| zone == entry.zone));
-    let view = |entry: &services::Entry| {
-        json!({"host_name": entry.host, "service": entry.binary.trim_start_matches("nova-"), "zone": entry.zone})
-    };
+    let view = |entry: &services::Entry| json!({"host_name": entry.host, "service": entry.binary.trim_start_matches("nova-"), "zone": entry.zone});
     let views: Vec<Json> = shown.map(view).collect();
     Ok(Document::new(permitted, json!({"hosts": views})))
 }

@@ -32,7 +32,9 @@ fn unexpected(which: &str) -> Refusal {
 pub fn flag(call: &Call<Compute>, key: &str) -> Answer<bool> {
     let Some(text) = call.query.get(key) else { return Ok(false) };
     listing::flag_value(text).ok_or_else(|| {
-        Refusal::bad_request(format!("Invalid input for query parameters {key}. Value: {text}. '{text}' is not a boolean"))
+        Refusal::bad_request(format!(
+            "Invalid input for query parameters {key}. Value: {text}. '{text}' is not a boolean"
+        ))
     })
 }
 
@@ -57,7 +59,8 @@ pub fn limit(call: &Call<Compute>) -> Answer<usize> {
 
 /// The link to the page after `marker`: the request's own, with another marker.
 pub fn next_page(call: &Call<Compute>, marker: &str) -> Json {
-    let kept = call.query.0.iter().filter(|(key, _)| key != "marker").map(|(key, value)| (key.as_str(), value.as_str()));
+    let kept =
+        call.query.0.iter().filter(|(key, _)| key != "marker").map(|(key, value)| (key.as_str(), value.as_str()));
     let pairs: Vec<String> =
         kept.chain([("marker", marker)]).map(|(key, value)| format!("{}={}", encode(key), encode(value))).collect();
     json!([{"rel": "next", "href": format!("{}?{}", call.reader.link(&call.reader.path), pairs.join("&"))}])

@@ -24,11 +24,7 @@ pub const LIMITS: &[Limit] = &[
     Limit { name: "metadata_items", default: 128, count: "SELECT 0 WHERE ? IS NULL" },
     crate::servers::RAM,
     Limit { name: "server_group_members", default: 10, count: "SELECT 0 WHERE ? IS NULL" },
-    Limit {
-        name: "server_groups",
-        default: 10,
-        count: "SELECT COUNT(*) FROM server_groups WHERE project_id = ?",
-    },
+    Limit { name: "server_groups", default: 10, count: "SELECT COUNT(*) FROM server_groups WHERE project_id = ?" },
 ];
 
 /// Upstream: quotas of the network that compute used to have; they are shown up to 2.35 and never counted.
@@ -123,10 +119,7 @@ async fn detail(call: Call<Compute>, Path(project): Path<String>) -> Answer<Docu
     Ok(Document::new(permitted, json!({"quota_set": set})))
 }
 
-async fn update(
-    call: Call<Compute>,
-    (Path(project), Body(new)): (Path<String>, Body<QuotaSet>),
-) -> Answer<Document> {
+async fn update(call: Call<Compute>, (Path(project), Body(new)): (Path<String>, Body<QuotaSet>)) -> Answer<Document> {
     let permitted = call.allow_on(&OfProject(&project))?;
     query::strict(&call, v(2, 75), &["user_id"])?;
     refuse_users(&call)?;
@@ -147,7 +140,9 @@ async fn update(
     for (name, limit) in wanted.iter().filter_map(|(name, limit)| Some((*name, (*limit)?))) {
         let in_use = usage(&call.db, name, &project).await?;
         if !force && limit >= 0 && limit < in_use {
-            let text = format!("Quota limit {limit} for {name} must be greater than or equal to already used and reserved {in_use}.");
+            let text = format!(
+                "Quota limit {limit} for {name} must be greater than or equal to already used and reserved {in_use}."
+            );
             return Err(Refusal::bad_request(text));
         }
     }
@@ -232,9 +227,7 @@ async fn limits(call: Call<Compute>, _: NoInput) -> Answer<Document> {
         absolute["maxImageMeta"] = json!(limit("metadata_items"));
     }
     if call.version < v(2, 36) {
-        for (shown, value) in
-            [("maxTotalFloatingIps", -1), ("maxSecurityGroups", -1), ("maxSecurityGroupRules", -1)]
-        {
+        for (shown, value) in [("maxTotalFloatingIps", -1), ("maxSecurityGroups", -1), ("maxSecurityGroupRules", -1)] {
             absolute[shown] = json!(value);
         }
         absolute["totalFloatingIpsUsed"] = json!(0);
@@ -259,8 +252,10 @@ async fn rows(db: &Db, owner: &str) -> Result<Vec<(String, i64)>, db::Error> {
     for row in &rows {
         held.push((row.get::<String>(0)?, row.get::<String>(1)?, row.get::<i64>(2)?));
     }
-    let find = |owner: &str, name: &str| held.iter().find(|(who, what, _)| who == owner && what == name).map(|row| row.2);
-    let limit = |kind: &Limit| find(owner, kind.name).or_else(|| find(DEFAULT_CLASS, kind.name)).unwrap_or(kind.default);
+    let find =
+        |owner: &str, name: &str| held.iter().find(|(who, what, _)| who == owner && what == name).map(|row| row.2);
+    let limit =
+        |kind: &Limit| find(owner, kind.name).or_else(|| find(DEFAULT_CLASS, kind.name)).unwrap_or(kind.default);
     Ok(LIMITS.iter().map(|kind| (kind.name.to_string(), limit(kind))).collect())
 }
 

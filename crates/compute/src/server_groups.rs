@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use api::wire::{integer, list as list_of, nested, one_of, text};
 use api::{
-    Answer, Body, Call, Done, Json, Limit, Listed, NoInput, Operation, Path, Reader, Show, Target, View,
-    delete, get, json, post, v,
+    Answer, Body, Call, Done, Json, Limit, Listed, NoInput, Operation, Path, Reader, Show, Target, View, delete, get,
+    json, post, v,
 };
 use base::Time;
 use db::{Db, Order, Page, Queries, record, select, sql};

@@ -228,7 +228,8 @@ async fn apply(call: &Call<Compute>, host: Host, change: ServiceChange) -> Answe
         Some(false) => None,
         None => host.disabled_reason,
     };
-    let query = sql("UPDATE hosts SET disabled = ?, disabled_reason = ?, forced_down = ?, updated_at = ? WHERE name = ?");
+    let query =
+        sql("UPDATE hosts SET disabled = ?, disabled_reason = ?, forced_down = ?, updated_at = ? WHERE name = ?");
     let query = query.bind(disabled.unwrap_or(host.disabled)).bind(&reason);
     let query = query.bind(change.forced_down.unwrap_or(host.forced_down)).bind(base::clock::now());
     call.db.run(query.bind(&host.name)).await?;

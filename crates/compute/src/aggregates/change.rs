@@ -19,7 +19,9 @@ pub async fn update(
 ) -> Answer<Document> {
     let permitted = call.allow()?;
     if new.name.is_none() && new.zone.is_absent() {
-        return Err(Refusal::bad_request("Invalid input for field/attribute aggregate. Value: {}. 'name' is a required property"));
+        return Err(Refusal::bad_request(
+            "Invalid input for field/attribute aggregate. Value: {}. 'name' is a required property",
+        ));
     }
     let mut tx = begin(&call).await?;
     let mut aggregate = find(&mut tx, &id).await?;

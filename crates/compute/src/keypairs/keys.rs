@@ -104,7 +104,11 @@ mod tests {
         assert_eq!(fingerprint("ssh", key).as_deref(), Some(shown));
         assert_eq!(fingerprint("ssh", "zz"), None);
         assert_eq!(fingerprint("ssh", &key.replace("ssh-ed25519", "ssh-rsa")), None);
-        assert_eq!(fingerprint("x509", "-----BEGIN CERTIFICATE-----\nMAMCAQE=\n-----END CERTIFICATE-----\n").map(|print| print.len()), Some(59));
+        assert_eq!(
+            fingerprint("x509", "-----BEGIN CERTIFICATE-----\nMAMCAQE=\n-----END CERTIFICATE-----\n")
+                .map(|print| print.len()),
+            Some(59)
+        );
         assert_eq!(fingerprint("x509", "-----BEGIN CERTIFICATE-----\nzz\n-----END CERTIFICATE-----\n"), None);
     }
 

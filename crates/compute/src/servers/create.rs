@@ -18,6 +18,7 @@ use super::state::{Task, VmState};
 use super::store::Server;
 use super::view;
 use crate::flavors::{self, Flavor};
+use crate::scheduler::hints;
 use crate::servers::boot::{CREATE_SERVER, ServerOrder};
 use crate::{Compute, keypairs, names, query};
 
@@ -137,6 +138,7 @@ pub async fn create(call: Call<Compute>, Body(body): Body<NewServers>) -> Answer
     let NewServers { server: new, hints, older_hints } = body;
     names::check("name", &new.name)?;
     let mut hints = hints.or(older_hints).unwrap_or_else(|| json!({}));
+    hints::check(&mut hints)?;
     let count = count(&new)?;
     let zone = zone(&call, &new, &mut hints).await?;
     let flavor = flavors::find_visible(&call, &new.flavor).await.map_err(|refusal| match refusal.status {
@@ -304,7 +306,7 @@ fn count(new: &NewServer) -> Answer<i64> {
 }
 
 /// The zone asked for. `zone:host` forces a host, which only an administrator may.
-async fn zone(call: &Call<Compute>, new: &NewServer, hints: &mut Json) -> Answer<Option<String>> {
+async fn zone(call: &Call<Compute>, new: &NewServer, given: &mut Json) -> Answer<Option<String>> {
     let asked = new.availability_zone.clone().value().unwrap_or_default();
     let mut parts = asked.splitn(3, ':');
     let (zone, host) = (parts.next().unwrap_or_default().to_string(), parts.next().unwrap_or_default());
@@ -316,11 +318,12 @@ async fn zone(call: &Call<Compute>, new: &NewServer, hints: &mut Json) -> Answer
     if named.is_some() {
         call.must("compute:servers:create:requested_destination", &api::Own(&call.caller))?;
     }
-    if let Some(host) = named.or(forced) {
+    for (key, host) in [(hints::FORCED_HOST, forced), (hints::REQUESTED_HOST, named)] {
+        let Some(host) = host else { continue };
         if crate::hosts::find(&call.db, host).await?.is_none() {
             return Err(Refusal::bad_request(format!("Compute host {host} could not be found.")));
         }
-        hints["forced_host"] = json!(host);
+        given[key] = json!(host);
     }
     if zone.is_empty() {
         return Ok(None);

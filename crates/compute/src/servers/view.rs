@@ -249,7 +249,9 @@ pub fn plain_addresses(server: &Server) -> Json {
 /// What the client sent as hints; the host of an administrator's request is kept among them, but is none.
 fn hints(server: &Server) -> Json {
     let mut hints = server.scheduler_hints.clone();
-    hints.as_object_mut().map(|map| map.remove("forced_host"));
+    for own in [crate::scheduler::hints::FORCED_HOST, crate::scheduler::hints::REQUESTED_HOST] {
+        hints.as_object_mut().map(|map| map.remove(own));
+    }
     hints
 }
 

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use api::message::{BoxFuture, HeaderMap};
 use api::{App, AuthError, Authenticator, Caller, Endpoint, Json, Method, Request, Secret, json};
+use base::config::Config;
 use clients::{Account, Login, Peer};
+use compute::scheduler::Settings;
 use compute::{Compute, Peers, Ratios};
 use flow::{Engine, Flows, Pace, Work};
 
@@ -69,7 +71,12 @@ impl Authenticator for People {
 impl Cloud {
     /// With a running flow engine.
     pub async fn new() -> Cloud {
-        let mut cloud = Cloud::idle().await;
+        Cloud::configured("").await
+    }
+
+    /// The same with options from a configuration file.
+    pub async fn configured(text: &str) -> Cloud {
+        let mut cloud = Cloud::prepare(text).await;
         let work = Work { flows: compute::flows(), reconcilers: Vec::new() };
         let compute = cloud.compute.clone();
         cloud.engine = Some(Engine::start_at(&compute.flows, "test", compute.clone(), work, Pace::test()));
@@ -78,6 +85,10 @@ impl Cloud {
 
     /// With nobody who runs flows.
     pub async fn idle() -> Cloud {
+        Cloud::prepare("").await
+    }
+
+    async fn prepare(text: &str) -> Cloud {
         let test_db = engines::test_db();
         let db = db::Db::open(test_db.url(), db::Options::test()).unwrap();
         db.migrate(&compute::SCHEMA).await.unwrap();
@@ -106,6 +117,7 @@ impl Cloud {
             bus: bus.clone(),
             flows,
             ratios: Ratios::default(),
+            scheduler: Settings::read(&Config::parse(text).unwrap()).unwrap(),
             consoles: Default::default(),
         });
         let app = Arc::new(compute::app(compute.clone(), None, people).unwrap());
@@ -119,6 +131,13 @@ impl Cloud {
         let flavor = json!({"flavor": {"name": "small", "id": "1", "ram": 512, "vcpus": 1, "disk": 1}});
         cloud.by("admin").post("/v2.1/flavors", flavor).await.expect(200);
         cloud
+    }
+
+    /// The same for a host that is not like the others.
+    pub async fn host_like(&self, name: &str, change: impl FnOnce(&mut contract::guest::Host)) -> FakeHost {
+        let mut facts = FakeHost::facts(name);
+        change(&mut facts);
+        FakeHost::start_with(facts, &self.compute.bus, &self.network).await
     }
 
     /// Adds a host and waits until it has said hello.

@@ -42,7 +42,10 @@ async fn a_flavor_looks_as_upstream_shows_it_at_each_version() {
     let newest = show("2.102").await;
     assert!(newest.get("rxtx_factor").is_none() && newest.get("OS-FLV-DISABLED:disabled").is_none(), "{newest}");
     let brief = cloud.by("alice").at("2.55").get("/v2.1/flavors").await.expect(200);
-    assert_eq!(brief.body["flavors"][1], json!({"id": "850a0e8a", "name": "m1.mid", "links": links, "description": null}));
+    assert_eq!(
+        brief.body["flavors"][1],
+        json!({"id": "850a0e8a", "name": "m1.mid", "links": links, "description": null})
+    );
 }
 
 #[tokio::test]
@@ -134,9 +137,8 @@ async fn a_private_flavor_is_for_those_who_have_access() {
     body["flavor"]["os-flavor-access:is_public"] = json!(false);
     admin.post("/v2.1/flavors", body).await.expect(200);
     alice.get("/v2.1/flavors/p").await.expect(404);
-    let listed = async |query: &str| {
-        names(&admin.get(&format!("/v2.1/flavors?is_public={query}")).await.expect(200).body).len()
-    };
+    let listed =
+        async |query: &str| names(&admin.get(&format!("/v2.1/flavors?is_public={query}")).await.expect(200).body).len();
     assert_eq!((listed("True").await, listed("False").await, listed("None").await), (1, 1, 2));
     admin.get("/v2.1/flavors?is_public=perhaps").await.expect(400);
 
@@ -152,7 +154,10 @@ async fn a_private_flavor_is_for_those_who_have_access() {
     cloud.by("bob").get("/v2.1/flavors/p").await.expect(404);
     act("addTenantAccess", "blue", "p").await.expect(409);
     act("addTenantAccess", NOWHERE, "p").await.expect(400);
-    assert_eq!(act("addTenantAccess", "blue", "1").await.expect(409).message(), "Can not add access to a public flavor.");
+    assert_eq!(
+        act("addTenantAccess", "blue", "1").await.expect(409).message(),
+        "Can not add access to a public flavor."
+    );
     let older = json!({"addTenantAccess": {"tenant": "blue"}});
     admin.at("2.6").post("/v2.1/flavors/1/action", older).await.expect(200);
     assert_eq!(act("removeTenantAccess", "blue", "p").await.expect(200).body, json!({"flavor_access": []}));
@@ -173,8 +178,14 @@ async fn extra_specs_are_set_shown_and_removed() {
     let got = admin.put(&format!("{SPECS}/a"), json!({"b": "c"})).await.expect(400);
     assert_eq!(got.message(), "Request body and URI mismatch");
     let reader = cloud.by("reader");
-    assert_eq!(reader.get(&format!("{SPECS}/hw:cpu_policy")).await.expect(200).body, json!({"hw:cpu_policy": "shared"}));
-    assert_eq!(reader.get(&format!("{SPECS}/z")).await.expect(404).message(), "Flavor 1 has no extra specs with key z.");
+    assert_eq!(
+        reader.get(&format!("{SPECS}/hw:cpu_policy")).await.expect(200).body,
+        json!({"hw:cpu_policy": "shared"})
+    );
+    assert_eq!(
+        reader.get(&format!("{SPECS}/z")).await.expect(404).message(),
+        "Flavor 1 has no extra specs with key z."
+    );
     cloud.by("alice").delete(&format!("{SPECS}/a")).await.expect(403);
     admin.delete(&format!("{SPECS}/a")).await.expect(200);
     admin.delete(&format!("{SPECS}/a")).await.expect(404);

@@ -44,9 +44,8 @@ async fn bodies_change_with_2_15_and_2_64() {
     make("2.63", json!({"server_group": {"name": "g", "policies": []}})).await.expect(400);
     make("2.64", older("affinity")).await.expect(400);
     make("2.64", json!({"server_group": {"name": "g"}})).await.expect(400);
-    let ruled = |policy: &str| {
-        json!({"server_group": {"name": "g", "policy": policy, "rules": {"max_server_per_host": "2"}}})
-    };
+    let ruled =
+        |policy: &str| json!({"server_group": {"name": "g", "policy": policy, "rules": {"max_server_per_host": "2"}}});
     let made = make("2.64", ruled("anti-affinity")).await.expect(200);
     assert_eq!(made.body["server_group"]["rules"], json!({"max_server_per_host": 2}));
     let got = make("2.64", ruled("affinity")).await.expect(400);

@@ -30,20 +30,27 @@ async fn services_are_listed_switched_and_forgotten() {
     let admin = cloud.by("admin");
     cloud.by("alice").get("/v2.1/os-services").await.expect(403);
     let all = admin.at("2.69").get("/v2.1/os-services").await.expect(200).body;
-    let names: Vec<&str> = all["services"].as_array().unwrap().iter().map(|row| row["binary"].as_str().unwrap()).collect();
+    let names: Vec<&str> =
+        all["services"].as_array().unwrap().iter().map(|row| row["binary"].as_str().unwrap()).collect();
     assert_eq!(names, ["nova-scheduler", "nova-conductor", "nova-compute"]);
     let agent = &all["services"][2];
     let id = service(&cloud, "h1").await;
-    assert_eq!(*agent, json!({
-        "binary": "nova-compute", "host": "h1", "id": id, "zone": "nova", "status": "enabled", "state": "up",
-        "updated_at": agent["updated_at"], "disabled_reason": null, "forced_down": false,
-    }));
+    assert_eq!(
+        *agent,
+        json!({
+            "binary": "nova-compute", "host": "h1", "id": id, "zone": "nova", "status": "enabled", "state": "up",
+            "updated_at": agent["updated_at"], "disabled_reason": null, "forced_down": false,
+        })
+    );
     assert_eq!(all["services"][0]["zone"], "internal");
 
     let path = format!("/v2.1/os-services/{id}");
     let put = async |body: Json| admin.at("2.69").put(&path, body).await;
     let got = put(json!({"status": "disabled", "disabled_reason": "maint"})).await.expect(200);
-    assert_eq!((&got.body["service"]["status"], &got.body["service"]["disabled_reason"]), (&json!("disabled"), &json!("maint")));
+    assert_eq!(
+        (&got.body["service"]["status"], &got.body["service"]["disabled_reason"]),
+        (&json!("disabled"), &json!("maint"))
+    );
     put(json!({"status": "enabled", "disabled_reason": "x"})).await.expect(400);
     put(json!({})).await.expect(400);
     let got = put(json!({"status": "enabled"})).await.expect(200);
@@ -118,16 +125,27 @@ async fn a_hypervisor_looks_as_upstream_shows_it_at_each_version() {
     assert_eq!(brief, json!({"id": id, "hypervisor_hostname": "h1", "state": "up", "status": "enabled"}));
     let full = admin.at("2.88").get("/v2.1/os-hypervisors/detail").await.expect(200).body["hypervisors"][0].clone();
     let service = service(&cloud, "h1").await;
-    assert_eq!(full, json!({
-        "id": id, "hypervisor_hostname": "h1", "state": "up", "status": "enabled", "hypervisor_type": "fake",
-        "hypervisor_version": 1000, "host_ip": "192.0.2.1", "uptime": full["uptime"],
-        "service": {"id": service, "host": "h1", "disabled_reason": null},
-    }));
+    assert_eq!(
+        full,
+        json!({
+            "id": id, "hypervisor_hostname": "h1", "state": "up", "status": "enabled", "hypervisor_type": "fake",
+            "hypervisor_version": 1000, "host_ip": "192.0.2.1", "uptime": full["uptime"],
+            "service": {"id": service, "host": "h1", "disabled_reason": null},
+        })
+    );
 
     let older = admin.at("2.27").get("/v2.1/os-hypervisors/1").await.expect(200).body["hypervisor"].clone();
     let numbers = [
-        ("vcpus", 4), ("vcpus_used", 1), ("memory_mb", 8192), ("memory_mb_used", 1024), ("local_gb", 100),
-        ("local_gb_used", 1), ("free_ram_mb", 7168), ("free_disk_gb", 99), ("current_workload", 0), ("running_vms", 1),
+        ("vcpus", 4),
+        ("vcpus_used", 1),
+        ("memory_mb", 8192),
+        ("memory_mb_used", 1024),
+        ("local_gb", 100),
+        ("local_gb_used", 1),
+        ("free_ram_mb", 7168),
+        ("free_disk_gb", 99),
+        ("current_workload", 0),
+        ("running_vms", 1),
         ("disk_available_least", 99),
     ];
     for (key, number) in numbers {
@@ -159,9 +177,8 @@ async fn hypervisors_are_searched_paged_and_shown_with_their_servers() {
     let with = admin.at("2.52").get("/v2.1/os-hypervisors/h/servers").await.expect(200);
     let with = with.body["hypervisors"].as_array().unwrap().clone();
     assert_eq!(with.iter().filter(|row| row.get("servers").is_some()).count(), 1);
-    let search = async |version: &str, query: &str| {
-        admin.at(version).get(&format!("/v2.1/os-hypervisors?{query}")).await
-    };
+    let search =
+        async |version: &str, query: &str| admin.at(version).get(&format!("/v2.1/os-hypervisors?{query}")).await;
     let got = search("2.53", &format!("hypervisor_hostname_pattern={at}&with_servers=True")).await.expect(200);
     assert_eq!(got.body["hypervisors"][0]["servers"][0]["uuid"], json!(server));
     let count = |got: &Got| {
@@ -193,18 +210,24 @@ async fn an_aggregate_looks_as_upstream_shows_it() {
     let admin = cloud.by("admin").at("2.81");
     let body = json!({"aggregate": {"name": "agg1", "availability_zone": "az1"}});
     let made = admin.post(AGGREGATES, body.clone()).await.expect(200).body["aggregate"].clone();
-    assert_eq!(made, json!({
-        "id": 1, "uuid": made["uuid"], "name": "agg1", "created_at": made["created_at"], "updated_at": null,
-        "deleted_at": null, "deleted": false, "availability_zone": "az1",
-    }));
+    assert_eq!(
+        made,
+        json!({
+            "id": 1, "uuid": made["uuid"], "name": "agg1", "created_at": made["created_at"], "updated_at": null,
+            "deleted_at": null, "deleted": false, "availability_zone": "az1",
+        })
+    );
     assert_eq!(admin.post(AGGREGATES, body).await.expect(409).message(), "Aggregate agg1 already exists.");
     let path = format!("{AGGREGATES}/1");
     let got = add(&cloud, &path, "h1").await.expect(200);
-    assert_eq!(got.body["aggregate"], json!({
-        "id": 1, "name": "agg1", "hosts": ["h1"], "metadata": {"availability_zone": "az1"},
-        "created_at": made["created_at"], "updated_at": null, "deleted_at": null, "deleted": false,
-        "availability_zone": "az1",
-    }));
+    assert_eq!(
+        got.body["aggregate"],
+        json!({
+            "id": 1, "name": "agg1", "hosts": ["h1"], "metadata": {"availability_zone": "az1"},
+            "created_at": made["created_at"], "updated_at": null, "deleted_at": null, "deleted": false,
+            "availability_zone": "az1",
+        })
+    );
     add(&cloud, &path, "h1").await.expect(409);
     add(&cloud, &path, "h9").await.expect(404);
     let act = async |body: Json| admin.post(&format!("{path}/action"), body).await;
@@ -217,7 +240,10 @@ async fn an_aggregate_looks_as_upstream_shows_it() {
     let got = admin.put(&path, json!({"aggregate": {"name": "agg2"}})).await.expect(200);
     assert_eq!(got.body["aggregate"]["name"], "agg2");
     admin.put(&path, json!({"aggregate": {}})).await.expect(400);
-    assert_eq!(admin.delete(&path).await.expect(400).message(), "Cannot remove host from aggregate 1. Reason: Host aggregate is not empty.");
+    assert_eq!(
+        admin.delete(&path).await.expect(400).message(),
+        "Cannot remove host from aggregate 1. Reason: Host aggregate is not empty."
+    );
     act(json!({"remove_host": {"host": "h9"}})).await.expect(404);
     act(json!({"remove_host": {"host": "h1"}})).await.expect(200);
     admin.delete(&path).await.expect(200);
@@ -265,8 +291,12 @@ async fn zones_are_made_of_aggregates() {
     assert_eq!(listed.body, json!({"availabilityZoneInfo": [zone("az1"), zone("nova")]}));
     cloud.by("alice").get("/v2.1/os-availability-zone/detail").await.expect(403);
     let detail = cloud.by("admin").get("/v2.1/os-availability-zone/detail").await.expect(200).body;
-    let names: Vec<&str> =
-        detail["availabilityZoneInfo"].as_array().unwrap().iter().map(|row| row["zoneName"].as_str().unwrap()).collect();
+    let names: Vec<&str> = detail["availabilityZoneInfo"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["zoneName"].as_str().unwrap())
+        .collect();
     assert_eq!(names, ["az1", "internal", "nova"]);
     let agent = &detail["availabilityZoneInfo"][0]["hosts"]["h2"]["nova-compute"];
     assert_eq!(*agent, json!({"available": true, "active": true, "updated_at": agent["updated_at"]}));
@@ -290,10 +320,13 @@ async fn the_older_words_for_hosts_end_with_2_42() {
     let zone = admin.get("/v2.1/os-hosts?zone=nova").await.expect(200);
     assert_eq!(zone.body["hosts"].as_array().unwrap().len(), 1);
     let show = admin.get("/v2.1/os-hosts/h1").await.expect(200);
-    let row = |project: &str, cpu: i64, memory: i64, disk: i64| {
-        json!({"resource": {"host": "h1", "project": project, "cpu": cpu, "memory_mb": memory, "disk_gb": disk}})
-    };
-    let rows = [row("(total)", 4, 8192, 100), row("(used_now)", 1, 1024, 1), row("(used_max)", 1, 512, 1), row("blue", 1, 512, 1)];
+    let row = |project: &str, cpu: i64, memory: i64, disk: i64| json!({"resource": {"host": "h1", "project": project, "cpu": cpu, "memory_mb": memory, "disk_gb": disk}});
+    let rows = [
+        row("(total)", 4, 8192, 100),
+        row("(used_now)", 1, 1024, 1),
+        row("(used_max)", 1, 512, 1),
+        row("blue", 1, 512, 1),
+    ];
     assert_eq!(show.body, json!({"host": rows}));
     let got = admin.put("/v2.1/os-hosts/h1", json!({"status": "disable"})).await.expect(200);
     assert_eq!(got.body, json!({"host": "h1", "status": "disabled"}));

@@ -21,12 +21,23 @@ async fn a_key_is_imported_shown_listed_and_removed() {
 
     let one = alice.at("2.10").get("/v2.1/os-keypairs/mypub").await.expect(200).body["keypair"].clone();
     let keys: Vec<&str> = one.as_object().unwrap().keys().map(String::as_str).collect();
-    let mut wanted = ["name", "public_key", "fingerprint", "user_id", "created_at", "deleted", "deleted_at", "id"].to_vec();
+    let mut wanted =
+        ["name", "public_key", "fingerprint", "user_id", "created_at", "deleted", "deleted_at", "id"].to_vec();
     wanted.extend(["updated_at", "type"]);
     wanted.sort_unstable();
-    assert_eq!({ let mut keys = keys; keys.sort_unstable(); keys }, wanted);
+    assert_eq!(
+        {
+            let mut keys = keys;
+            keys.sort_unstable();
+            keys
+        },
+        wanted
+    );
     shown.as_object_mut().unwrap().remove("user_id");
-    assert_eq!(alice.at("2.10").get("/v2.1/os-keypairs").await.expect(200).body, json!({"keypairs": [{"keypair": shown}]}));
+    assert_eq!(
+        alice.at("2.10").get("/v2.1/os-keypairs").await.expect(200).body,
+        json!({"keypairs": [{"keypair": shown}]})
+    );
 
     cloud.by("bob").get("/v2.1/os-keypairs/mypub").await.expect(404);
     alice.at("2.10").delete("/v2.1/os-keypairs/mypub").await.expect(204);

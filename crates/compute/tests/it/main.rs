@@ -14,5 +14,6 @@ mod hosts;
 mod keypairs;
 mod metadata;
 mod quotas;
+mod scheduling;
 mod servers;
 mod usage;

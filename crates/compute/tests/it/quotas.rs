@@ -80,9 +80,7 @@ async fn a_quota_below_what_is_used_needs_force() {
     let cloud = Cloud::new().await;
     let _host = cloud.host("h1").await;
     cloud.boot("web").await;
-    let put = async |body: Json| {
-        cloud.by("admin").put("/v2.1/os-quota-sets/blue", json!({"quota_set": body})).await
-    };
+    let put = async |body: Json| cloud.by("admin").put("/v2.1/os-quota-sets/blue", json!({"quota_set": body})).await;
     let got = put(json!({"instances": 0})).await.expect(400);
     let words = "Quota limit 0 for instances must be greater than or equal to already used and reserved 1.";
     assert_eq!(got.message(), words);
@@ -121,7 +119,10 @@ async fn limits_have_the_keys_of_their_version() {
         cloud.by("alice").at(version).get("/v2.1/limits").await.expect(200).body["limits"]["absolute"].clone()
     };
     let now = show("2.57").await;
-    assert_eq!((&now["totalInstancesUsed"], &now["totalCoresUsed"], &now["totalRAMUsed"]), (&json!(1), &json!(1), &json!(512)));
+    assert_eq!(
+        (&now["totalInstancesUsed"], &now["totalCoresUsed"], &now["totalRAMUsed"]),
+        (&json!(1), &json!(1), &json!(512))
+    );
     assert_eq!(keys(&now).len(), 11);
     for (version, added) in [("2.56", 13), ("2.38", 14), ("2.35", 19)] {
         assert_eq!(keys(&show(version).await).len(), added, "{version}");

@@ -43,7 +43,10 @@ async fn usage_is_summed_by_project_and_shown_by_server() {
     let rest = admin.get(next.strip_prefix("http://controller:8774").unwrap()).await.expect(200).body;
     let rest = &rest["tenant_usages"][0]["server_usages"][0]["instance_id"];
     assert_ne!(*rest, page["tenant_usages"][0]["server_usages"][0]["instance_id"]);
-    assert_eq!(admin.get(&format!("{USAGE}?{SPAN}&marker=zz")).await.expect(400).message(), "Marker zz could not be found.");
+    assert_eq!(
+        admin.get(&format!("{USAGE}?{SPAN}&marker=zz")).await.expect(400).message(),
+        "Marker zz could not be found."
+    );
 
     let own = cloud.by("reader").at("2.40").get(&format!("{USAGE}/blue?{SPAN}")).await.expect(200).body;
     assert_eq!(own["tenant_usage"]["server_usages"].as_array().unwrap().len(), 2);
@@ -73,10 +76,13 @@ async fn extensions_are_the_fixed_list_of_upstream() {
     let list = cloud.by("alice").get("/v2.1/extensions").await.expect(200).body;
     let all = list["extensions"].as_array().unwrap();
     assert_eq!(all.len(), 99);
-    assert_eq!(all[0], json!({
-        "alias": "NMN", "description": "Multiple network support.", "links": [], "name": "Multinic",
-        "namespace": "http://docs.openstack.org/compute/ext/fake_xml", "updated": "2014-12-03T00:00:00Z",
-    }));
+    assert_eq!(
+        all[0],
+        json!({
+            "alias": "NMN", "description": "Multiple network support.", "links": [], "name": "Multinic",
+            "namespace": "http://docs.openstack.org/compute/ext/fake_xml", "updated": "2014-12-03T00:00:00Z",
+        })
+    );
     let one = cloud.by("alice").get("/v2.1/extensions/os-keypairs").await.expect(200);
     assert_eq!(one.body["extension"]["alias"], "os-keypairs");
     cloud.by("alice").get("/v2.1/extensions/nosuch").await.expect(404);

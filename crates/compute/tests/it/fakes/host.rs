@@ -42,14 +42,12 @@ struct Inside {
 
 impl FakeHost {
     pub async fn start(name: &str, bus: &Bus, network: &Arc<FakeNetwork>) -> FakeHost {
-        let shared = Arc::new(Shared {
-            name: name.to_string(),
-            bus: bus.clone(),
-            network: network.clone(),
-            poked: Notify::new(),
-            inside: Mutex::default(),
-        });
-        let facts = Host {
+        FakeHost::start_with(FakeHost::facts(name), bus, network).await
+    }
+
+    /// What a host says about itself.
+    pub fn facts(name: &str) -> Host {
+        Host {
             uuid: base::id::uuid(),
             name: name.to_string(),
             address: "192.0.2.1".into(),
@@ -61,7 +59,18 @@ impl FakeHost {
             cpu: json!({"arch": "x86_64"}),
             traits: vec!["COMPUTE_NODE".into()],
             uptime_seconds: 1,
-        };
+        }
+    }
+
+    pub async fn start_with(facts: Host, bus: &Bus, network: &Arc<FakeNetwork>) -> FakeHost {
+        let name = &facts.name.clone();
+        let shared = Arc::new(Shared {
+            name: name.to_string(),
+            bus: bus.clone(),
+            network: network.clone(),
+            poked: Notify::new(),
+            inside: Mutex::default(),
+        });
         let facts = serde_json::to_value(&facts).unwrap();
         bus.request(message::COMPUTE, message::HELLO, facts, PATIENCE).await.unwrap();
         let listening = shared.clone();

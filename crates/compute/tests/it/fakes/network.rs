@@ -1,7 +1,7 @@
 //! Networks, subnets, ports, security groups and floating addresses, with an agent that wires what it is told to.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 
 use api::message::BoxFuture;
 use api::{Endpoint, Json, Method, Query, Reply, Request, json};
@@ -26,7 +26,8 @@ const KINDS: &[(&str, &str)] = &[
 #[derive(Default)]
 pub struct FakeNetwork {
     inside: Mutex<Inside>,
-    compute: OnceLock<Arc<dyn Endpoint>>,
+    /// Weak: compute holds on to its network.
+    compute: OnceLock<Weak<dyn Endpoint>>,
 }
 
 #[derive(Default)]
@@ -66,7 +67,7 @@ impl FakeNetwork {
 
     /// Whom to tell about ports.
     pub fn tell(&self, compute: Arc<dyn Endpoint>) {
-        let _ = self.compute.set(compute);
+        let _ = self.compute.set(Arc::downgrade(&compute));
     }
 
     /// The one port that there is.
@@ -137,7 +138,7 @@ impl FakeNetwork {
     }
 
     pub async fn event(&self, server: &str, name: &str, port: &str) {
-        let Some(compute) = self.compute.get() else { return };
+        let Some(compute) = self.compute.get().and_then(Weak::upgrade) else { return };
         let body = json!({"events": [{"name": name, "server_uuid": server, "tag": port}]});
         let request = Request::new(Method::POST, "/v2.1/os-server-external-events").json(&body);
         let reply = compute.call(request.header("x-auth-token", "nova")).await;

@@ -76,7 +76,7 @@ impl Inside {
                 self.providers.insert(sent["uuid"].as_str().unwrap().to_string(), provider);
                 Reply::json(200, &json!({}))
             }
-            ("GET", ["allocation_candidates"]) => self.candidates(query.get("resources").unwrap()),
+            ("GET", ["allocation_candidates"]) => self.candidates(query),
             ("GET", ["traits", name]) if KNOWN_TRAITS.contains(name) => Reply::new(204),
             ("GET", ["resource_classes", name]) if KNOWN_CLASSES.contains(name) => {
                 Reply::json(200, &json!({"name": name}))
@@ -118,27 +118,34 @@ impl Inside {
         Reply::json(200, &body)
     }
 
-    fn candidates(&self, resources: &str) -> Reply {
-        let wanted: Vec<(&str, i64)> = resources
+    fn candidates(&self, query: &Query) -> Reply {
+        let wanted: Vec<(&str, i64)> = query
+            .get("resources")
+            .unwrap()
             .split(',')
             .map(|part| part.split_once(':').map(|(class, amount)| (class, amount.parse().unwrap())).unwrap())
             .collect();
-        let mut summaries = json!({});
+        let traits: Vec<&str> = query.all("required").flat_map(|text| text.split(',')).collect();
+        let (mut requests, mut summaries) = (Vec::new(), json!({}));
         for (id, provider) in &self.providers {
             let fits = |(class, amount): &(&str, i64)| {
                 self.room(id, class) >= *amount && provider.inventories[class]["max_unit"].as_i64() >= Some(*amount)
             };
-            if wanted.iter().all(fits) {
-                let classes = provider.inventories.as_object().unwrap().keys();
-                let mut resources = json!({});
-                for class in classes {
-                    let used = self.used(id, class);
-                    resources[class] = json!({"capacity": self.room(id, class) + used, "used": used});
-                }
-                summaries[id] = json!({"resources": resources, "traits": provider.traits});
+            let has = |name: &str| provider.traits.as_array().unwrap().iter().any(|held| held == name);
+            let suits = |name: &&str| name.strip_prefix('!').map_or_else(|| has(name), |forbidden| !has(forbidden));
+            if !wanted.iter().all(fits) || !traits.iter().all(suits) {
+                continue;
             }
+            let mut resources = json!({});
+            for class in provider.inventories.as_object().unwrap().keys() {
+                let used = self.used(id, class);
+                resources[class] = json!({"capacity": self.room(id, class) + used, "used": used});
+            }
+            summaries[id] = json!({"resources": resources, "traits": provider.traits, "root_provider_uuid": id});
+            let amounts: Json = wanted.iter().map(|(class, amount)| (class.to_string(), json!(amount))).collect();
+            requests.push(json!({"allocations": {id: {"resources": amounts}}}));
         }
-        Reply::json(200, &json!({"allocation_requests": [], "provider_summaries": summaries}))
+        Reply::json(200, &json!({"allocation_requests": requests, "provider_summaries": summaries}))
     }
 
     fn allocation(&mut self, method: &str, consumer: &str, sent: Json) -> Reply {

@@ -1,0 +1,2 @@
+ALTER TABLE servers ADD COLUMN claimed_host VARCHAR(255);
+CREATE INDEX servers_group ON servers (group_id);
