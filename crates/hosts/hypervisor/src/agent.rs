@@ -206,13 +206,14 @@ impl Inner {
             Order::Guest(guest) => (guest.id.clone(), guest.generation, guest.power == Power::Gone),
             Order::Gone { id, generation } => (id.clone(), *generation, true),
         };
-        if !self.desk().accept(&id, generation, gone) {
-            self.news.notify_one();
-            return;
+        // Held over the start, or work that is done at once would be finished before it is noted.
+        let mut desk = self.desk();
+        if desk.accept(&id, generation, gone) {
+            let inner = self.clone();
+            let work = works.spawn(async move { inner.work(order).await });
+            desk.working(&id, generation, gone, work);
         }
-        let inner = self.clone();
-        let work = works.spawn(async move { inner.work(order).await });
-        self.desk().working(&id, generation, gone, work);
+        drop(desk);
         self.news.notify_one();
     }
 
