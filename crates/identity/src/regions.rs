@@ -108,6 +108,9 @@ async fn create_as(
         Some(other) if *other != id => {
             Err(Refusal::bad_request(format!("Conflicting region IDs specified: \"{id}\" != \"{other}\"")))
         }
+        _ if id.chars().count() > 255 => {
+            Err(Refusal::bad_request(format!("Invalid input for field/attribute id. Value: {id}. '{id}' is too long")))
+        }
         _ => insert(&call, id, new).await,
     }
 }
