@@ -228,3 +228,100 @@ fn replaced(row: &Row, schema: &Json, key: &str, value: Json) -> Json {
         None => body,
     }
 }
+
+/// Collections of network whose rows have attributes of any kind, and how to make one.
+const OF_NETWORK: &[(&str, &str)] = &[
+    ("networks", ""),
+    ("subnets", ""),
+    ("ports", ""),
+    ("security-groups", ""),
+    ("security-group-rules", ""),
+    ("routers", r#"{"router": {"name": "r"}}"#),
+    ("address-scopes", r#"{"address_scope": {"name": "s", "ip_version": 4}}"#),
+    ("subnetpools", r#"{"subnetpool": {"name": "p", "prefixes": ["10.7.0.0/16"], "default_prefixlen": 24}}"#),
+    ("agents", ""),
+    ("rbac-policies", ""),
+    ("quotas", ""),
+];
+
+fn odd_values() -> Vec<Json> {
+    let mut odd: Vec<Json> = serde_json::from_str(
+        r#"[null, true, -1, 0, 1, 4, 9223372036854775807, 18446744073709551615, 1e300, 1.5, "", "x", [], {}, [[]], [{}], [null],
+            {"a": {"b": []}}, [1, "x"], {"": ""}, "10.0.0.0/99", "300.0.0.1", "::/0", "fe80::1%eth0", "10.0.0.1/0",
+            [{"ip_address": 1}], [{"subnet_id": null}], [{"start": "10.0.0.9", "end": "x"}], {"network_id": {}},
+            {"network_id": "x", "external_fixed_ips": [{}]}, [{"destination": 1, "nexthop": []}], "a\u0000b",
+            [{"opt_name": 5, "opt_value": {}}], [{"ip_address": "10.0.0.0/8", "mac_address": 1}], "ff:ff:ff:ff:ff:ff", "65536:1"]"#,
+    )
+    .unwrap();
+    odd.push(json!("x".repeat(5_000)));
+    odd.push(json!(["x".repeat(5_000)]));
+    odd
+}
+
+#[tokio::test]
+async fn attributes_of_networks_may_be_anything() {
+    let cloud = Cloud::with(Plan::default()).await;
+    let stage = Stage::new(&cloud).await;
+    let network = stage.admin.network();
+    let mut failures = Vec::new();
+    let mut tried = 0;
+    for (collection, make) in OF_NETWORK {
+        if !make.is_empty() {
+            network.post(&format!("/{collection}"), &serde_json::from_str(make).unwrap()).await.ok(201);
+        }
+        let list = network.get(&format!("/{collection}")).await.ok(200);
+        let Some(row) = list.as_object().unwrap().values().next().and_then(|rows| rows.get(0)).cloned() else { continue };
+        let path = format!("/{collection}/{}", row["id"].as_str().unwrap_or("x"));
+        let shown = network.get(&path).await.json();
+        let one = shown.as_object().and_then(|shown| shown.keys().next()).cloned().unwrap_or_default();
+        for key in row.as_object().unwrap().keys() {
+            for value in odd_values() {
+                let mut new = json!({one.clone(): {key.clone(): value}});
+                let put = network.put(&path, &new).await;
+                // What a new one of this kind needs, so that the odd value is looked at.
+                for needed in ["network_id", "cidr", "ip_version", "name", "prefixes", "security_group_id", "direction"] {
+                    if needed != key && row.get(needed).is_some() {
+                        new[one.as_str()][needed] = row[needed].clone();
+                    }
+                }
+                let posted = network.post(&format!("/{collection}"), &new).await;
+                tried += 2;
+                for (verb, reply) in [("PUT", put), ("POST", posted)] {
+                    if reply.status >= 500 {
+                        let text: String = new.to_string().chars().take(200).collect();
+                        failures.push(format!("{} {verb} {path}: {text}", reply.status));
+                    }
+                }
+            }
+        }
+    }
+    assert!(tried > 5_000, "only {tried} tried");
+    assert_none(&failures);
+}
+
+#[tokio::test]
+async fn patches_of_images_may_be_anything() {
+    let cloud = Cloud::with(Plan { hosts: Vec::new(), ..Plan::default() }).await;
+    let admin = cloud.admin().await;
+    let image = admin.image();
+    let id = admin.make_image().await;
+    let shown = image.get(&format!("/images/{id}")).await.ok(200);
+    let mut failures = Vec::new();
+    for key in shown.as_object().unwrap().keys().map(String::as_str).chain(["new", "", "a/b", "~1", "locations/0/url"]) {
+        for op in ["add", "replace", "remove", "test", "move", "x"] {
+            for value in odd_values() {
+                let patch = json!([{"op": op, "path": format!("/{key}"), "value": value}]);
+                let request = image.request(Method::PATCH, &format!("/images/{id}")).json(&patch);
+                let reply = image.send(request.header("content-type", "application/openstack-images-v2.1-json-patch")).await;
+                if reply.status >= 500 {
+                    failures.push(format!("{} {patch}", reply.status));
+                }
+                let made = image.post("/images", &json!({key: value})).await;
+                if made.status >= 500 {
+                    failures.push(format!("{} POST {key} = {value}", made.status));
+                }
+            }
+        }
+    }
+    assert_none(&failures);
+}
