@@ -122,11 +122,9 @@ async fn reach(row: &ConsoleToken) -> std::io::Result<Box<dyn Stream>> {
     }
 }
 
+/// Without a body: a client that expects frames would take it for one.
 async fn refuse(client: &mut TcpStream, status: u16, reason: &str) -> std::io::Result<()> {
-    let text = format!(
-        "HTTP/1.1 {status} {reason}\r\ncontent-type: text/plain\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{reason}",
-        reason.len()
-    );
+    let text = format!("HTTP/1.1 {status} {reason}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
     client.write_all(text.as_bytes()).await?;
     client.shutdown().await
 }

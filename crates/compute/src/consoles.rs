@@ -26,19 +26,27 @@ pub const PORT: u16 = 6080;
 const PAGE: &str = "vnc_lite.html";
 
 /// Where browsers find the console proxy.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Consoles {
-    /// Upstream's `[vnc] novncproxy_base_url`. None: the host of the API, port 6080.
+    /// Upstream's `[vnc] novncproxy_base_url`. None: the host of the API, and the port below.
     pub base_url: Option<String>,
+    pub port: u16,
+}
+
+impl Default for Consoles {
+    fn default() -> Consoles {
+        Consoles { base_url: None, port: PORT }
+    }
 }
 
 impl Consoles {
     pub fn read(config: &Config) -> Consoles {
-        Consoles { base_url: config.text("vnc", "novncproxy_base_url").map(String::from) }
+        Consoles { base_url: config.text("vnc", "novncproxy_base_url").map(String::from), ..Consoles::default() }
     }
 
     fn url(&self, token: &str, to: &Reader) -> String {
-        let base = self.base_url.clone().unwrap_or_else(|| format!("{}:{PORT}/{PAGE}", without_port(&to.base_url)));
+        let base =
+            self.base_url.clone().unwrap_or_else(|| format!("{}:{}/{PAGE}", without_port(&to.base_url), self.port));
         format!("{base}?path=%3Ftoken%3D{token}")
     }
 }

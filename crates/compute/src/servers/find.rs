@@ -1,10 +1,10 @@
 //! Listing and showing servers.
 
-use api::{Answer, Call, Json, Listed, Listing, NoInput, Path, Permitted, Refusal, Show, json, listing, v};
-use base::Time;
-use db::{Filter, Order, Page, Select, Test, Value, select};
+mod filters;
 
-use super::state;
+use api::{Answer, Call, Listed, Listing, NoInput, Path, Permitted, Refusal, Show, listing, v};
+use db::{Order, Page, Select, select};
+
 use super::store::{Archived, Server, known};
 use super::view::{Brief, Detailed};
 use crate::{Compute, hosts, query};
@@ -64,6 +64,9 @@ pub const SERVERS: Listing = Listing {
     order: &[("created_at", Order::Desc), ("id", Order::Desc)],
     ..Listing::PLAIN
 };
+
+/// Limit: pages looked at for one answer when the query has conditions that the database cannot test.
+const PAGES: usize = 100;
 
 /// What a listing's query may have, from the version on at which others are refused.
 const QUERIES: &[&str] = &[
@@ -162,6 +165,10 @@ async fn rows(call: &Call<Compute>, all_projects_rule: &str) -> Answer<Vec<Serve
     if everybody {
         call.must(all_projects_rule, &api::Own(&call.caller))?;
     }
+    // Upstream: no servers are asked for, and none are answered.
+    if call.query.get("limit") == Some("0") {
+        return Ok(Vec::new());
+    }
     let asks_for_gone = call.query.all("status").any(|status| status.eq_ignore_ascii_case("deleted"));
     if asks_for_gone && !admin {
         return Err(Refusal::forbidden("Only administrators may list deleted instances"));
@@ -180,165 +187,28 @@ async fn rows(call: &Call<Compute>, all_projects_rule: &str) -> Answer<Vec<Serve
     Ok(found)
 }
 
+/// Servers that are there, page by page until enough of them pass what the database cannot test.
 async fn live(call: &Call<Compute>, everybody: bool, admin: bool) -> Answer<Vec<Server>> {
-    let mut rows = select::<Server>("");
-    if !everybody {
-        rows = rows.and("project_id = ?").bind(call.caller.project());
-    } else if let Some(project) = call.query.get("project_id").or(call.query.get("tenant_id")) {
-        rows = rows.and("project_id = ?").bind(project);
-    }
-    let Some(rows) = narrowed(call, tagged(call, rows), admin)? else { return Ok(Vec::new()) };
-    let page = Page { filters: filters(call, admin), ..call.page.clone() };
-    let mut found = match call.db.page(rows, &page).await {
-        // The marker may be a server that is gone.
-        Err(db::Error::MarkerNotFound) if call.query.has("changes-since") => Vec::new(),
-        found => found.map_err(|error| marker_fault(call, error))?,
-    };
-    if let Some(wanted) = address_filter(call)? {
-        found.retain(|server| wanted(server));
-    }
-    Ok(found)
-}
-
-/// Conditions that are not plain columns. `None`: nothing can match.
-fn narrowed(call: &Call<Compute>, mut rows: Select<Server>, admin: bool) -> Answer<Option<Select<Server>>> {
-    if let Some(since) = time(call, "changes-since")? {
-        rows = rows.and("updated_at >= ?").bind(since);
-    }
-    if let Some(before) = time(call, "changes-before")?.filter(|_| call.version >= v(2, 66)) {
-        rows = rows.and("updated_at <= ?").bind(before);
-    }
-    for name in ["ip", "ip6"] {
-        // A rough cut, so that pages are full; `address_filter` looks closely.
-        if let Some(part) = call.query.get(name) {
-            rows = rows.and("network_info LIKE ? ESCAPE '!'").bind(format!("%{}%", plain(part)));
-        }
-    }
-    if let Some(host) = call.query.get("host").or(call.query.get("node")).filter(|_| admin) {
-        rows = rows.and("host = ?").bind(host);
-    }
-    if call.query.has("status") {
-        let wanted: Vec<&str> = call.query.all("status").collect();
-        let states: Vec<_> = wanted.iter().flat_map(|text| state::states_of(&text.to_uppercase())).collect();
-        if states.is_empty() {
-            // Upstream: an unknown status matches nothing; from 2.38 it is refused.
-            if call.version >= v(2, 38) {
-                return Err(Refusal::bad_request("Invalid status value"));
-            }
-            return Ok(None);
-        }
-        let one = |(_, task): &(_, Option<_>)| match task {
-            Some(_) => "(vm_state = ? AND task_state = ?)",
-            None => "vm_state = ?",
+    let tests = filters::tests(call, admin);
+    let mut page = Page { filters: filters::columns(call, admin), ..call.page.clone() };
+    let limit = page.limit.unwrap_or(u32::MAX) as usize;
+    let mut found = Vec::new();
+    for _ in 0..PAGES {
+        let Some(rows) = filters::narrowed(call, everybody, admin)? else { return Ok(Vec::new()) };
+        let next = match call.db.page(rows, &page).await {
+            // The marker may be a server that is gone.
+            Err(db::Error::MarkerNotFound) if call.query.has("changes-since") => Vec::new(),
+            next => next.map_err(|error| marker_fault(call, error))?,
         };
-        let text = states.iter().map(one).collect::<Vec<_>>().join(" OR ");
-        rows = rows.and(format!("({text})"));
-        for (vm_state, task) in states {
-            rows = rows.bind(vm_state.name());
-            if let Some(task) = task {
-                rows = rows.bind(task.name());
-            }
+        let full = next.len() >= limit;
+        page.marker = next.last().map(|server| server.id.clone());
+        found.extend(next.into_iter().filter(|server| tests.iter().all(|passes| passes(server))));
+        if found.len() >= limit || !full {
+            break;
         }
     }
-    Ok(Some(rows))
-}
-
-/// The filters of the listing, less those that only an administrator may use, plus those on parts of a text.
-fn filters(call: &Call<Compute>, admin: bool) -> Vec<Filter> {
-    // Upstream: for others these are ignored; 2.83 opened some of them.
-    const OPEN: &[&str] = &["image_id", "flavor_id", "reservation_id", "name", "id"];
-    const OPEN_2_83: &[&str] = &[
-        "key_name",
-        "config_drive",
-        "power_state",
-        "availability_zone",
-        "vm_state",
-        "task_state",
-        "launch_index",
-        "user_id",
-    ];
-    let open =
-        |column: &str| admin || OPEN.contains(&column) || (call.version >= v(2, 83) && OPEN_2_83.contains(&column));
-    let mut filters: Vec<Filter> = call.page.filters.iter().filter(|filter| open(&filter.column)).cloned().collect();
-    if let Some(name) = call.query.get("name") {
-        filters.push(Filter { column: "name".into(), test: like(name) });
-    }
-    if let Some(hostname) = call.query.get("hostname") {
-        filters.push(Filter { column: "hostname".into(), test: like(hostname) });
-    }
-    if let Some(text) = call.query.get("description").filter(|_| admin || call.version >= v(2, 83)) {
-        filters.push(Filter { column: "description".into(), test: like(text) });
-    }
-    if let Some(locked) = call.query.get("locked").filter(|_| call.version >= v(2, 73)).and_then(listing::flag_value) {
-        filters.push(Filter { column: "locked".into(), test: Test::Equal(vec![Value::Int(locked.into())]) });
-    }
-    filters
-}
-
-/// What the query says about tags, which are kept as a JSON list; each stands in quotes there.
-fn tagged(call: &Call<Compute>, mut rows: Select<Server>) -> Select<Server> {
-    if call.version < v(2, 26) {
-        return rows;
-    }
-    for (name, between, negated) in [
-        ("tags", " AND ", false),
-        ("tags-any", " OR ", false),
-        ("not-tags", " AND ", true),
-        ("not-tags-any", " OR ", true),
-    ] {
-        let Some(text) = call.query.get(name) else { continue };
-        let tags: Vec<&str> = text.split(',').map(str::trim).collect();
-        let each = vec!["tags LIKE ? ESCAPE '!'"; tags.len()].join(between);
-        rows = rows.and(&if negated { format!("NOT ({each})") } else { format!("({each})") });
-        for tag in tags {
-            let escaped = tag.replace('!', "!!").replace('%', "!%").replace('_', "!_");
-            rows = rows.bind(format!("%{}%", json!(escaped)));
-        }
-    }
-    rows
-}
-
-/// Upstream: these filters are regular expressions; what people send is a part of the name, or anchored.
-fn like(pattern: &str) -> Test {
-    let start = pattern.starts_with('^');
-    let end = pattern.ends_with('$');
-    let plain = pattern.trim_start_matches('^').trim_end_matches('$').replace(".*", "").replace('\\', "");
-    match (start, end) {
-        (true, true) => Test::Equal(vec![Value::Text(plain)]),
-        (true, false) => Test::StartsWith(plain),
-        (false, true) => Test::EndsWith(plain),
-        (false, false) => Test::Contains(plain),
-    }
-}
-
-/// Upstream: addresses are regular expressions, too; people send the beginning of one.
-fn plain(pattern: &str) -> String {
-    let text = pattern.trim_start_matches('^').trim_end_matches('$');
-    text.chars().filter(|c| c.is_ascii_hexdigit() || matches!(c, '.' | ':')).collect()
-}
-
-type AddressTest = Box<dyn Fn(&Server) -> bool + Send>;
-
-fn address_filter(call: &Call<Compute>) -> Answer<Option<AddressTest>> {
-    let wanted: Vec<(i64, String)> = [("ip", 4), ("ip6", 6)]
-        .into_iter()
-        .filter(|(name, _)| *name == "ip" || call.version >= v(2, 5) || call.may_own("context_is_admin"))
-        .filter_map(|(name, version)| Some((version, call.query.get(name)?.to_string())))
-        .collect();
-    if wanted.is_empty() {
-        return Ok(None);
-    }
-    Ok(Some(Box::new(move |server| {
-        let ports = server.network_info.as_array().into_iter().flatten();
-        let addresses: Vec<&Json> = ports.flat_map(|port| port["addresses"].as_array().into_iter().flatten()).collect();
-        wanted.iter().all(|(version, part)| {
-            let plain = plain(part);
-            addresses.iter().any(|address| {
-                address["version"].as_i64() == Some(*version)
-                    && address["addr"].as_str().is_some_and(|text| text.contains(&plain))
-            })
-        })
-    })))
+    found.truncate(limit);
+    Ok(found)
 }
 
 fn wants_all_projects(call: &Call<Compute>) -> Answer<bool> {
@@ -348,12 +218,6 @@ fn wants_all_projects(call: &Call<Compute>) -> Answer<bool> {
         Some(text) => listing::flag_value(text)
             .ok_or_else(|| Refusal::bad_request(format!("Invalid value '{text}' for the filter all_tenants."))),
     }
-}
-
-fn time(call: &Call<Compute>, name: &str) -> Answer<Option<Time>> {
-    let Some(text) = call.query.get(name) else { return Ok(None) };
-    let time = Time::parse(text).ok_or_else(|| Refusal::bad_request(format!("Invalid {name} value")))?;
-    Ok(Some(time))
 }
 
 fn marker_fault(call: &Call<Compute>, error: db::Error) -> Refusal {
@@ -384,10 +248,10 @@ fn archive(call: &Call<Compute>, everybody: bool) -> Answer<Select<Archived>> {
     if !everybody {
         rows = rows.and("project_id = ?").bind(call.caller.project());
     }
-    if let Some(since) = time(call, "changes-since")? {
+    if let Some(since) = filters::time(call, "changes-since")? {
         rows = rows.and("deleted_at >= ?").bind(since);
     }
-    if let Some(before) = time(call, "changes-before")?.filter(|_| call.version >= v(2, 66)) {
+    if let Some(before) = filters::time(call, "changes-before")?.filter(|_| call.version >= v(2, 66)) {
         rows = rows.and("deleted_at <= ?").bind(before);
     }
     Ok(rows)

@@ -6,7 +6,7 @@ use api::wire::{Maybe, one_of, text};
 use api::{Answer, Body, Call, Operation, Path, Refusal, Show, put, v};
 use db::sql;
 
-use super::create::{FULL_NAME, LABEL, check_address};
+use super::create::{FULL_NAME, LABEL, address};
 use super::find::detailed;
 use super::store::{self, Server, known};
 use super::view::Updated;
@@ -53,14 +53,12 @@ fn changed(server: &Server, new: Changes) -> Answer<Server> {
     if let Some(disk_config) = new.disk_config {
         server.disk_config = disk_config;
     }
-    if let Some(address) = new.access_ip_v4.sent() {
-        // Upstream: an empty text takes the address away.
-        server.access_ip_v4 = address.filter(|text| !text.is_empty());
-        check_address::<Ipv4Addr>("accessIPv4", server.access_ip_v4.as_deref())?;
+    // Upstream: an empty text takes an address away.
+    if let Some(text) = new.access_ip_v4.sent() {
+        server.access_ip_v4 = address::<Ipv4Addr>("accessIPv4", text.as_deref().filter(|text| !text.is_empty()))?;
     }
-    if let Some(address) = new.access_ip_v6.sent() {
-        server.access_ip_v6 = address.filter(|text| !text.is_empty());
-        check_address::<Ipv6Addr>("accessIPv6", server.access_ip_v6.as_deref())?;
+    if let Some(text) = new.access_ip_v6.sent() {
+        server.access_ip_v6 = address::<Ipv6Addr>("accessIPv6", text.as_deref().filter(|text| !text.is_empty()))?;
     }
     if let Some(description) = new.description.sent() {
         server.description = description;

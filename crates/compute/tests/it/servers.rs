@@ -435,6 +435,9 @@ async fn servers_are_found_by_what_the_query_says() {
     assert_eq!(found("sort_key=display_name&sort_dir=asc").await, ["web-one", "web-two"]);
     assert_eq!(found("name=one").await, ["web-one"]);
     assert_eq!(found("name=%5Eweb-t").await, ["web-two"]);
+    assert_eq!(found("name=%5E.*%5C-%5Bt%5D%5Bw%5Do%24").await, ["web-two"]);
+    assert_eq!(found("limit=0").await, nothing);
+    assert_eq!(found("limit=1&name=o.e").await, ["web-one"], "pages are filled");
     assert_eq!(found("status=ACTIVE").await.len(), 2);
     assert_eq!(found("status=SHUTOFF").await, nothing);
     assert_eq!(found("ip=10.0.0.12").await, ["web-two"]);
