@@ -23,7 +23,7 @@ pub const LIMITS: &[Limit] = &[
     Limit { name: "key_pairs", default: 100, count: "SELECT COUNT(*) FROM keypairs WHERE user_id = ?" },
     Limit { name: "metadata_items", default: 128, count: "SELECT 0 WHERE ? IS NULL" },
     crate::servers::RAM,
-    Limit { name: "server_group_members", default: 10, count: "SELECT 0 WHERE ? IS NULL" },
+    crate::server_groups::MEMBERS,
     Limit { name: "server_groups", default: 10, count: "SELECT COUNT(*) FROM server_groups WHERE project_id = ?" },
 ];
 
@@ -98,7 +98,6 @@ async fn show(call: Call<Compute>, Path(project): Path<String>) -> Answer<Docume
 }
 
 async fn defaults(call: Call<Compute>, Path(project): Path<String>) -> Answer<Document> {
-    query::strict(&call, v(2, 102), &[])?;
     let permitted = call.allow_on(&OfProject(&project))?;
     must_exist(&call, &project).await?;
     let mut set = quotas(&call, DEFAULT_CLASS).await?;

@@ -9,12 +9,16 @@ use api::{
     json, post, v,
 };
 use base::Time;
-use db::{Db, Order, Page, Queries, record, select, sql};
+use db::{Db, Order, Page, Queries, Tx, record, select, sql};
 
 use crate::{Compute, names, query};
 
 pub const SERVER_GROUPS: Limit =
     Limit { name: "server_groups", default: 10, count: "SELECT COUNT(*) FROM server_groups WHERE project_id = ?" };
+
+/// Counted by group, not by project.
+pub const MEMBERS: Limit =
+    Limit { name: "server_group_members", default: 10, count: "SELECT COUNT(*) FROM servers WHERE group_id = ?" };
 
 const POLICIES: &[&str] = &["anti-affinity", "affinity", "soft-anti-affinity", "soft-affinity"];
 
@@ -117,6 +121,7 @@ api::faults! {
         SoftTooEarly(policy: String) = 400 "badRequest"
             "Invalid input for field/attribute policies. Value: ['{policy}']. '{policy}' is not one of ['anti-affinity', 'affinity']",
         TooMany() = 403 "forbidden" "Quota exceeded, too many server groups.",
+        TooManyMembers() = 403 "forbidden" "Quota exceeded, too many servers in group",
     }
 }
 
@@ -215,6 +220,16 @@ async fn members_of(db: &Db, ids: &[&str]) -> Result<BTreeMap<String, Vec<String
         members.entry(row.get(0)?).or_default().push(row.get(1)?);
     }
     Ok(members)
+}
+
+/// Refuses `count` more servers in a group than the project's quota allows. The project's quotas are locked already.
+pub async fn room(call: &Call<Compute>, tx: &mut Tx, group: &str, count: i64) -> Answer<()> {
+    let allowed = api::quota::limit(tx, call.caller.project(), &MEMBERS).await?;
+    let there = tx.count(sql(MEMBERS.count).bind(group)).await?;
+    match allowed < 0 || there + count <= allowed {
+        true => Ok(()),
+        false => Err(GroupFault::TooManyMembers {}.into()),
+    }
 }
 
 /// Whether the caller's project has the group.

@@ -178,7 +178,10 @@ async fn offers(compute: &Compute, demand: &Demand, limit: usize) -> Result<BTre
     let target = format!("/allocation_candidates?{query}");
     let answer = match compute.peers.placement.get(Rights::Service, &target).await {
         // A class or trait that placement does not know will not be known the next time either.
-        Err(error) if error.status() == 400 => return Err(NoHost::Fits(format!("Placement: {}", error.message()))),
+        Err(error) if error.status() == 400 => {
+            let reason = error.message().trim().rsplit("\n\n").next().unwrap_or_default().trim();
+            return Err(NoHost::Fits(format!("Placement: {reason}")));
+        }
         answer => answer?,
     };
     let summaries = &answer["provider_summaries"];

@@ -169,6 +169,9 @@ pub async fn create(call: Call<Compute>, Body(body): Body<NewServers>) -> Answer
     call.within(&mut tx, &INSTANCES, count).await?;
     call.within(&mut tx, &CORES, count * draft.flavor.vcpus).await?;
     call.within(&mut tx, &RAM, count * draft.flavor.memory_mb).await?;
+    if let Some(group) = &draft.group {
+        crate::server_groups::room(&call, &mut tx, group, count).await?;
+    }
     let servers = draft.insert(&mut tx, count).await?;
     tx.commit().await?;
 

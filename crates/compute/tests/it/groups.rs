@@ -2,7 +2,7 @@
 
 use api::{Json, json};
 
-use crate::cloud::Cloud;
+use crate::cloud::{Cloud, new_server};
 
 const GROUPS: &str = "/v2.1/os-server-groups";
 
@@ -102,4 +102,19 @@ async fn the_quota_of_groups_is_kept() {
     cloud.by("alice").at("2.64").post(GROUPS, group("a", "affinity")).await.expect(200);
     let got = cloud.by("alice").at("2.64").post(GROUPS, group("b", "affinity")).await.expect(403);
     assert_eq!(got.message(), "Quota exceeded, too many server groups.");
+}
+
+#[tokio::test]
+async fn the_quota_of_servers_in_a_group_is_kept() {
+    let cloud = Cloud::idle().await;
+    let made = cloud.by("alice").at("2.64").post(GROUPS, group("a", "affinity")).await.expect(200);
+    let body = json!({"quota_set": {"server_group_members": 1}});
+    cloud.by("admin").put("/v2.1/os-quota-sets/blue", body).await.expect(200);
+    let ask = async || {
+        let mut body = new_server("web");
+        body["os:scheduler_hints"] = json!({"group": made.body["server_group"]["id"]});
+        cloud.by("alice").post("/v2.1/servers", body).await
+    };
+    ask().await.expect(202);
+    assert_eq!(ask().await.expect(403).message(), "Quota exceeded, too many servers in group");
 }
