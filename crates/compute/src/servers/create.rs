@@ -223,29 +223,36 @@ impl Draft<'_> {
         Ok(servers)
     }
 
+    /// Upstream: a host name that was asked for is kept as it is; several servers get numbers.
+    fn hostname(&self, index: i64, count: i64, name: &str, id: &str) -> String {
+        match self.new.hostname.as_ref().or(self.new.full_hostname.as_ref()) {
+            Some(asked) if count > 1 => format!("{asked}-{}", index + 1),
+            Some(asked) => asked.clone(),
+            None => hostname(name, id),
+        }
+    }
+
+    /// Upstream: before 2.19 the description is the name.
+    fn description(&self, name: &str) -> Option<String> {
+        match &self.new.description {
+            Maybe::Value(text) => Some(text.clone()),
+            Maybe::Absent if self.call.version < v(2, 19) => Some(name.to_string()),
+            Maybe::Null | Maybe::Absent => None,
+        }
+    }
+
     fn server(&self, index: i64, count: i64, number: i64, reservation: &str) -> Server {
         let (new, call) = (self.new, self.call);
         let now = base::clock::now();
         let id = base::id::uuid();
         let name = if count > 1 { format!("{}-{}", new.name, index + 1) } else { new.name.clone() };
-        // Upstream: a host name that was asked for is kept as it is; several servers get numbers.
-        let hostname = match new.hostname.as_ref().or(new.full_hostname.as_ref()) {
-            Some(asked) if count > 1 => format!("{asked}-{}", index + 1),
-            Some(asked) => asked.clone(),
-            None => hostname(&name, &id),
-        };
+        let hostname = self.hostname(index, count, &name, &id);
         let password = new.admin_password.clone().unwrap_or_else(|| Alphanumeric.sample_string(&mut rand::rng(), 12));
         Server {
             number,
             project_id: call.caller.project().to_string(),
             user_id: call.caller.user_id.clone(),
-            // Upstream: before 2.19 the description is the name.
-            description: match &new.description {
-                Maybe::Value(text) => Some(text.clone()),
-                Maybe::Null => None,
-                Maybe::Absent if call.version < v(2, 19) => Some(name.clone()),
-                Maybe::Absent => None,
-            },
+            description: self.description(&name),
             name,
             hostname,
             vm_state: VmState::Building.name().into(),
