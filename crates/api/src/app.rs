@@ -89,7 +89,7 @@ impl<S: Service> App<S> {
             request.base_url.clone_from(url);
         }
         let occasion = Occasion {
-            method: request.method.to_string(),
+            method: request.method.clone(),
             accepts_json: accepts_json(&request),
             request_id: base::id::request(),
             version: None,
@@ -104,7 +104,9 @@ impl<S: Service> App<S> {
     async fn measured(&self, request: Request, mut occasion: Occasion) -> Reply {
         let started = Instant::now();
         let mut index = None;
-        let (method, path) = (request.method.clone(), request.path.clone());
+        let method = request.method.clone();
+        // Only for the log, and seldom wanted there.
+        let path = tracing::enabled!(tracing::Level::DEBUG).then(|| request.path.clone());
         let reply = self.shielded(request, &mut occasion, &mut index).await;
         let reply = match method == Method::HEAD {
             true => without_body(reply),

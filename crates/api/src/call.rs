@@ -1,8 +1,8 @@
 //! One request on its way through a handler.
 
 use std::ops::Deref;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use base::Json;
 use db::Page;

@@ -149,7 +149,11 @@ impl Remote {
         Ok(sender)
     }
 
-    fn message(&self, request: Request, progress: &Arc<Mutex<Instant>>) -> Result<hyper::Request<Outgoing>, ClientError> {
+    fn message(
+        &self,
+        request: Request,
+        progress: &Arc<Mutex<Instant>>,
+    ) -> Result<hyper::Request<Outgoing>, ClientError> {
         let query = if request.query.is_empty() { String::new() } else { format!("?{}", request.query) };
         let uri = format!("{}{}{query}", self.prefix, request.path);
         let length = match &request.content {

@@ -166,7 +166,7 @@ pub enum Envelope {
 /// What an envelope may need to know of the request.
 #[derive(Debug, Clone, Default)]
 pub struct Occasion {
-    pub method: String,
+    pub method: http::Method,
     pub accepts_json: bool,
     pub request_id: String,
     pub version: Option<crate::Version>,

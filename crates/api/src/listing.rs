@@ -174,9 +174,7 @@ fn order(dir: &str, listing: &Listing, envelope: Envelope) -> Answer<Order> {
 
 fn bad_sort(envelope: Envelope, key: &str) -> Refusal {
     match envelope {
-        Envelope::Network => {
-            Refusal::bad_request(format!("['{key}'] is invalid attribute for sort_keys"))
-        }
+        Envelope::Network => Refusal::bad_request(format!("['{key}'] is invalid attribute for sort_keys")),
         _ => Refusal::bad_request(format!("Sort key supplied is invalid: {key}")),
     }
 }

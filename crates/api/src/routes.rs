@@ -89,7 +89,8 @@ impl Routes {
     }
 
     pub(crate) fn locate(&self, method: &Method, path: &str, shape: &Shape) -> Option<Located<'_>> {
-        let is_below = |mount: &&str| path.strip_prefix(*mount).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let is_below =
+            |mount: &&str| path.strip_prefix(*mount).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         let place = shape.mounts.iter().position(is_below)?;
         let mount = shape.mounts[place];
         let below = path[mount.len()..].trim_end_matches('/');

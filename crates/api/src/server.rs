@@ -276,7 +276,8 @@ mod tests {
         assert_eq!(url(&[]), "http://10.0.0.1:8774");
         assert_eq!(url(&[("host", "controller:8774")]), "http://controller:8774");
         assert_eq!(url(&[("host", "evil/<script>")]), "http://10.0.0.1:8774");
-        let proxied = [("host", "inside"), ("x-forwarded-host", "cloud.example, inside"), ("x-forwarded-proto", "https")];
+        let proxied =
+            [("host", "inside"), ("x-forwarded-host", "cloud.example, inside"), ("x-forwarded-proto", "https")];
         assert_eq!(url(&proxied), "https://cloud.example");
         assert_eq!(url(&[("host", "c"), ("x-forwarded-prefix", "/compute/")]), "http://c/compute");
         assert_eq!(url(&[("host", "c"), ("x-forwarded-prefix", "//evil")]), "http://c");

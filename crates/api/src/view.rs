@@ -186,20 +186,58 @@ impl Output for Reply {
 }
 
 impl<T: View + Send> Output for Listed<T> {
+    /// Each item is written and dropped before the next one is made: a long page is never in memory twice.
     fn reply(self, status: Option<u16>, to: &Reader) -> Reply {
-        let items: Vec<Json> = self.0.iter().map(|row| row.item(to)).collect();
-        Reply::json(status.unwrap_or(200), &listed(T::MANY, items, to))
+        let rows = self.0;
+        let (mut first, mut last) = (None, None);
+        let mut text = Vec::with_capacity(128);
+        text.push(b'{');
+        write(&mut text, &T::MANY);
+        text.extend_from_slice(b":[");
+        for (place, row) in rows.iter().enumerate() {
+            let item = row.item(to);
+            if place == 0 {
+                first = marker(Some(&item), to);
+            } else {
+                text.push(b',');
+            }
+            if place + 1 == rows.len() {
+                last = marker(Some(&item), to);
+            }
+            write(&mut text, &item);
+            if place == 0 {
+                // The others are about as long.
+                text.reserve(rows.len() * (text.len() + text.len() / 8));
+            }
+        }
+        text.push(b']');
+        for (key, value) in links(T::MANY, rows.len(), first, last, to) {
+            text.push(b',');
+            write(&mut text, &key);
+            text.push(b':');
+            write(&mut text, &value);
+        }
+        text.push(b'}');
+        Reply::text(status.unwrap_or(200), "application/json", text)
     }
+}
+
+fn write(text: &mut Vec<u8>, value: &impl serde::Serialize) {
+    serde_json::to_writer(text, value).expect("a vector takes everything, and JSON values can all be written");
 }
 
 /// The body of a list with its page links, for handlers that put it together themselves.
 pub fn listed(many: &str, items: Vec<Json>, to: &Reader) -> Json {
-    let key = to.listing.map_or("id", Listing::marker_key);
-    let full = to.page.limit.is_some_and(|limit| limit > 0 && items.len() >= limit as usize);
-    let (first, last) = (marker(items.first(), key), marker(items.last(), key));
-
-    let mut body = Map::new();
+    let (first, last) = (marker(items.first(), to), marker(items.last(), to));
+    let mut body = links(many, items.len(), first, last, to);
     body.insert(many.to_string(), Json::Array(items));
+    Json::Object(body)
+}
+
+/// What stands beside the items of a list.
+fn links(many: &str, count: usize, first: Option<String>, last: Option<String>, to: &Reader) -> Map<String, Json> {
+    let full = to.page.limit.is_some_and(|limit| limit > 0 && count >= limit as usize);
+    let mut body = Map::new();
     match to.envelope {
         Envelope::Compute => compute_links(many, last.filter(|_| full), to, &mut body),
         Envelope::Network => network_links(many, full, first, last, to, &mut body),
@@ -207,12 +245,12 @@ pub fn listed(many: &str, items: Vec<Json>, to: &Reader) -> Json {
         Envelope::Image => image_links(last.filter(|_| full), to, &mut body),
         Envelope::Placement => {}
     }
-    Json::Object(body)
+    body
 }
 
 /// What a page is continued after: the item's key, also where the item is wrapped once more.
-fn marker(item: Option<&Json>, key: &str) -> Option<String> {
-    let item = item?;
+fn marker(item: Option<&Json>, to: &Reader) -> Option<String> {
+    let (item, key) = (item?, to.listing.map_or("id", Listing::marker_key));
     match item.get(key).or_else(|| item.as_object()?.values().next()?.get(key))? {
         Json::String(text) => Some(text.clone()),
         Json::Number(number) => Some(number.to_string()),

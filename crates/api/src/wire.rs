@@ -76,7 +76,9 @@ pub(crate) fn nul_in(value: &Json, at: &mut At) -> Option<Problem> {
         }
         Json::Array(items) => {
             let mut numbered = items.iter().enumerate();
-            numbered.find_map(|(index, item)| at.inside(&index.to_string(), |at| nul_in(item, at).map_or(Ok(()), Err)).err())
+            numbered.find_map(|(index, item)| {
+                at.inside(&index.to_string(), |at| nul_in(item, at).map_or(Ok(()), Err)).err()
+            })
         }
         Json::Object(map) => map.iter().find_map(|(key, item)| match key.contains('\0') {
             true => {

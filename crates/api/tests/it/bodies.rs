@@ -9,7 +9,8 @@ async fn what_is_no_json_is_refused_in_the_words_of_each_service() {
     let got = Stage::<COMPUTE>::bare().ask("POST", "/v2.1/widgets").body("{x").send().await;
     assert_eq!(got.is(400)["badRequest"]["message"], "Malformed request body");
     let got = Stage::<NETWORK>::bare().ask("POST", "/v2.0/widgets").body("{x").send().await;
-    let body = json!({"NeutronError": {"type": "HTTPBadRequest", "message": "Body contains invalid data", "detail": ""}});
+    let body =
+        json!({"NeutronError": {"type": "HTTPBadRequest", "message": "Body contains invalid data", "detail": ""}});
     assert_eq!(got.is(400), body);
     let got = Stage::<IMAGE>::bare().ask("POST", "/v2/widgets").body("{x").send().await;
     assert_eq!(got.is(400)["message"], "Malformed JSON in request body.<br /><br />\n\n\n");

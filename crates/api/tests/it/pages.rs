@@ -12,7 +12,8 @@ async fn compute_links_to_the_next_page_with_sorted_parameters() {
     let body = stage.get("/v2.1/widgets?sort_key=name&limit=2&name=&sort_dir=asc").await.is(200);
     assert_eq!(body["widgets"].as_array().unwrap().len(), 0, "an empty filter filters");
 
-    let body = stage.get(&format!("/v2.1/{BLUE}/widgets?sort_key=name&limit=2&unknown=a%20b&sort_dir=asc")).await.is(200);
+    let body =
+        stage.get(&format!("/v2.1/{BLUE}/widgets?sort_key=name&limit=2&unknown=a%20b&sort_dir=asc")).await.is(200);
     let href =
         format!("http://localhost/v2.1/{BLUE}/widgets?limit=2&marker=id-b&sort_dir=asc&sort_key=name&unknown=a+b");
     assert_eq!(body["widgets_links"], json!([{"rel": "next", "href": href}]));

@@ -12,7 +12,9 @@ async fn without_a_valid_token_each_service_answers_401_and_names_identity() {
         "code": 401, "title": "Unauthorized", "message": "The request you have made requires authentication.",
     }});
     let stage = Stage::<COMPUTE>::bare();
-    for asking in [stage.ask("GET", "/v2.1/widgets").without("x-auth-token"), stage.ask("GET", "/v2.1/widgets").token("x")] {
+    for asking in
+        [stage.ask("GET", "/v2.1/widgets").without("x-auth-token"), stage.ask("GET", "/v2.1/widgets").token("x")]
+    {
         let got = asking.send().await;
         assert_eq!(got.is(401), middleware);
         assert_eq!(got.header("www-authenticate"), "Keystone uri=\"http://controller:5000/v3\"");

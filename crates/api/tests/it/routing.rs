@@ -28,7 +28,8 @@ async fn a_project_may_stand_in_a_path_of_compute_if_it_is_the_callers_own() {
 
     let other = "ffffffffffffffffffffffffffffffff";
     let refused = stage.get(&format!("/v2.1/{other}/echo/a/b")).await.is(400);
-    let words = format!("Malformed request URL: URL's project_id '{other}' doesn't match Context's project_id '{BLUE}'");
+    let words =
+        format!("Malformed request URL: URL's project_id '{other}' doesn't match Context's project_id '{BLUE}'");
     assert_eq!(refused["badRequest"]["message"], words);
 
     Stage::<NETWORK>::bare().get(&format!("/v2.0/{BLUE}/echo/a/b")).await.is(404);
@@ -47,10 +48,12 @@ async fn an_unknown_path_is_told_so_in_the_words_of_each_service() {
     assert_eq!(got.is(404), page);
 
     let got = Stage::<NETWORK>::bare().get("/v2.0/nosuch").await;
-    let body = json!({"NeutronError": {"type": "HTTPNotFound", "message": "The resource could not be found.", "detail": ""}});
+    let body =
+        json!({"NeutronError": {"type": "HTTPNotFound", "message": "The resource could not be found.", "detail": ""}});
     assert_eq!(got.is(404), body);
 
-    let got = Stage::<PLACEMENT>::bare().ask("GET", "/nosuch").header("openstack-api-version", "placement 1.36").send().await;
+    let got =
+        Stage::<PLACEMENT>::bare().ask("GET", "/nosuch").header("openstack-api-version", "placement 1.36").send().await;
     let body = got.is(404);
     assert_eq!(body["errors"][0]["detail"], "The resource could not be found.\n\n   ");
     assert_eq!(body["errors"][0]["code"], "placement.undefined_code");
@@ -77,7 +80,8 @@ async fn a_method_that_a_path_lacks_is_refused_in_the_words_of_each_service() {
     assert_eq!(got.is(405), json!({"NeutronError": {"type": "HTTPMethodNotAllowed", "message": words, "detail": ""}}));
 
     let got = Stage::<PLACEMENT>::bare().ask("PUT", "/widgets").send().await;
-    let words = "The method PUT is not allowed for this resource. \n\n The method specified is not allowed for this resource.";
+    let words =
+        "The method PUT is not allowed for this resource. \n\n The method specified is not allowed for this resource.";
     assert_eq!(got.is(405)["errors"][0]["detail"], words);
     assert_eq!(got.header("allow"), "GET, POST");
 

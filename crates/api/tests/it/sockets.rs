@@ -137,7 +137,11 @@ async fn what_is_no_http_is_refused() {
     // A length and chunks at once is how requests are smuggled.
     let mut client = served.connect().await;
     let both = "content-length: 5\r\ntransfer-encoding: chunked";
-    client.send(&format!("POST /v2.1/upload HTTP/1.1\r\nhost: c\r\nx-auth-token: alice\r\n{both}\r\n\r\n0\r\n\r\n{WHOAMI}")).await;
+    client
+        .send(&format!(
+            "POST /v2.1/upload HTTP/1.1\r\nhost: c\r\nx-auth-token: alice\r\n{both}\r\n\r\n0\r\n\r\n{WHOAMI}"
+        ))
+        .await;
     client.0.shutdown().await.unwrap();
     let text = client.rest().await;
     assert!(!text.contains("\"bytes\":5"), "{text}");
@@ -156,7 +160,8 @@ async fn a_client_that_never_ends_its_headers_is_let_go() {
 async fn a_client_that_never_ends_its_body_is_let_go() {
     let served = Served::hasty().await;
     let mut client = served.connect().await;
-    let head = "POST /v2.1/widgets HTTP/1.1\r\nhost: c\r\nx-auth-token: alice\r\ncontent-length: 100\r\n\r\n{\"widget\"";
+    let head =
+        "POST /v2.1/widgets HTTP/1.1\r\nhost: c\r\nx-auth-token: alice\r\ncontent-length: 100\r\n\r\n{\"widget\"";
     client.send(head).await;
     let text = client.rest().await;
     assert!(text.starts_with("HTTP/1.1 4"), "{text}");
@@ -275,7 +280,9 @@ async fn one_port_serves_all_under_their_prefixes() {
     tokio::spawn(api::server::serve(listener, Arc::new(front), stop.subscribe()));
     let ask = async |path: &str| {
         let mut client = Client(TcpStream::connect(address).await.unwrap());
-        client.send(&format!("GET {path} HTTP/1.1\r\nhost: cloud\r\nx-auth-token: alice\r\nconnection: close\r\n\r\n")).await;
+        client
+            .send(&format!("GET {path} HTTP/1.1\r\nhost: cloud\r\nx-auth-token: alice\r\nconnection: close\r\n\r\n"))
+            .await;
         client.rest().await
     };
     assert!(ask("/compute/v2.1/echo/a/b").await.contains("http://cloud/compute/v2.1/here"));
