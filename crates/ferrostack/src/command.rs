@@ -141,8 +141,13 @@ pub struct Agent {
     pub config_dir: PathBuf,
     #[command(flatten)]
     pub place: Place,
+    /// What the controllers add to every port
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub port_offset: u16,
+    /// Run this host's bridges, routers and guests in this network namespace
     #[arg(long, value_name = "NAME")]
     pub netns: Option<String>,
+    /// The host's name [default: this machine's]
     #[arg(long, value_name = "NAME")]
     pub host: Option<String>,
     /// Simulated guests and networks

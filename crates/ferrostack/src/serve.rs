@@ -1,12 +1,15 @@
 //! `ferrostack serve` and `ferrostack agent`: the same code, split over processes.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use base::config::Config;
 use bus::Bus;
 use clients::identity::RemoteIdentity;
+use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 
 use crate::agents::{Door, ImageSource};
 use crate::cloud::{Cloud, Plan};
@@ -16,7 +19,10 @@ use crate::doors::{Doors, service_login};
 use crate::hosts;
 use crate::layout::Layout;
 use crate::ports::Ports;
+use crate::sockets;
 
+/// Limit: requests of metadata proxies that are carried out of a namespace at once.
+const CARRIED: usize = 256;
 const SERVICES: &[&str] = &["identity", "image", "placement", "network", "compute", "metadata"];
 
 /// Runs chosen services until told to stop.
@@ -101,6 +107,10 @@ pub fn agent(options: Agent) -> Result<()> {
             name: options.host.clone(),
             physical: Vec::new(),
         };
+        let _metadata = match &options.netns {
+            Some(netns) => Some(forward_metadata(netns, options.port_offset)?),
+            None => None,
+        };
         let running = match options.fake {
             true => hosts::fake(&settings, 1, &bus, door("compute"), door("network")).await?,
             false => vec![hosts::real(&settings, images, &bus, door("compute"), door("network")).await?],
@@ -114,6 +124,29 @@ pub fn agent(options: Agent) -> Result<()> {
     })
 }
 
+/// A host in a namespace reaches nothing of this machine, where metadata is served: what its metadata proxies send to
+/// the loopback there is carried to the loopback here. Dropping the set ends it.
+fn forward_metadata(netns: &str, port_offset: u16) -> Result<JoinSet<()>> {
+    let there = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), Ports::new(port_offset).of("metadata"));
+    let listener = sockets::listen(there, Some(netns))?;
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let mut carried = JoinSet::new();
+        while let Ok((mut guest, _)) = listener.accept().await {
+            while carried.try_join_next().is_some() {}
+            if carried.len() >= CARRIED {
+                continue;
+            }
+            carried.spawn(async move {
+                if let Ok(mut service) = TcpStream::connect(there).await {
+                    let _ = tokio::io::copy_bidirectional(&mut guest, &mut service).await;
+                }
+            });
+        }
+    });
+    Ok(tasks)
+}
+
 fn bus(nova: &Config) -> Result<Bus> {
     let url = nova.text("DEFAULT", "transport_url").context("nova.conf names no [DEFAULT] transport_url")?;
     Ok(Bus::connect(url)?)
@@ -124,7 +157,7 @@ fn doors(options: &Agent) -> Result<Doors> {
     let root = url.trim_end_matches('/').trim_end_matches("/v3").to_string();
     let identity = Arc::new(api::client::Remote::new(&root)?);
     let remote = Arc::new(RemoteIdentity::new(identity, &format!("{root}/v3")));
-    let ports = Ports::new(0);
+    let ports = Ports::new(options.port_offset);
     let host = root.rsplit_once(':').map_or(root.clone(), |(host, _)| host.to_string());
     let url_of = |service: &str| if service == "identity" { root.clone() } else { ports.url(&host, service) };
     Doors::new(&[], url_of, remote)
