@@ -125,10 +125,10 @@ impl Peer {
         }
         request = request.header("accept", "application/json");
         match (rights, self.local) {
-            (Rights::User(caller), true) => self.endpoint.call(Request { caller: Some(caller.clone()), ..request }).await,
-            (Rights::User(caller), false) => {
-                self.endpoint.call(request.header("x-auth-token", &caller.token.0)).await
+            (Rights::User(caller), true) => {
+                self.endpoint.call(Request { caller: Some(caller.clone()), ..request }).await
             }
+            (Rights::User(caller), false) => self.endpoint.call(request.header("x-auth-token", &caller.token.0)).await,
             (Rights::Service, true) => match self.account.caller().await {
                 Ok(caller) => self.endpoint.call(Request { caller: Some(caller), ..request }).await,
                 Err(error) => unreachable_reply(&error.to_string()),

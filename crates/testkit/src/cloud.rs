@@ -109,7 +109,8 @@ impl Cloud {
         self.until("a host has said hello", async || {
             let known = compute.get("/os-hypervisors").await.ok(200)["hypervisors"].clone();
             let agents = network.get("/agents").await.ok(200)["agents"].clone();
-            let has = |list: &Json, key: &str| list.as_array().is_some_and(|list| list.iter().any(|row| row[key] == name));
+            let has =
+                |list: &Json, key: &str| list.as_array().is_some_and(|list| list.iter().any(|row| row[key] == name));
             has(&known, "hypervisor_hostname") && has(&agents, "host")
         })
         .await;
@@ -176,7 +177,9 @@ impl Cloud {
         for provider in providers["resource_providers"].as_array().unwrap() {
             let id = provider["uuid"].as_str().unwrap();
             let held = placement.get(&format!("/resource_providers/{id}/allocations")).await.ok(200);
-            leaks.extend(held["allocations"].as_object().unwrap().keys().map(|consumer| format!("allocation {consumer}")));
+            leaks.extend(
+                held["allocations"].as_object().unwrap().keys().map(|consumer| format!("allocation {consumer}")),
+            );
         }
         for host in &self.hosts {
             leaks.extend(host.guests().await.into_iter().map(|guest| format!("guest {guest} on {}", host.name)));
@@ -202,4 +205,3 @@ pub(crate) fn id_of(reply: Reply, status: u16) -> String {
     let inner = body.as_object().and_then(|body| body.values().next()).unwrap_or(&json!(null)).clone();
     inner["id"].as_str().or(body["id"].as_str()).unwrap_or_else(|| panic!("{body} has an id")).to_string()
 }
-

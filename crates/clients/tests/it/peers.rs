@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use api::{Answer, Call, Caller, Content, Document, Endpoint, Envelope, Method, NoInput, Policy, Request, Secret, Service, Shape, get, json};
+use api::{
+    Answer, Call, Caller, Content, Document, Endpoint, Envelope, Method, NoInput, Policy, Request, Secret, Service,
+    Shape, get, json,
+};
 use clients::{Late, Peer, PeerError, Rights};
 
 use crate::stand_in::{Identity, Other, account};
@@ -44,7 +47,8 @@ async fn a_refused_service_token_is_fetched_anew_and_the_request_repeated_once()
     peer.get(Rights::Service, "/x").await.unwrap();
     identity.revoke("service-1");
     peer.post(Rights::Service, "/x", &json!({"a": 1})).await.unwrap();
-    let tokens: Vec<String> = other.asked().into_iter().map(|asked| format!("{} {}", asked.token, asked.body)).collect();
+    let tokens: Vec<String> =
+        other.asked().into_iter().map(|asked| format!("{} {}", asked.token, asked.body)).collect();
     assert_eq!(tokens, ["service-1 ", "service-1 {\"a\":1}", "service-2 {\"a\":1}"]);
 }
 

@@ -80,16 +80,19 @@ impl Identity {
         match (inside.good.contains(own), inside.good.contains(about)) {
             (false, _) => Reply::new(401),
             (_, false) => Reply::new(404),
-            _ => Reply::json(200, &json!({"token": {
-                "user": {"id": about, "name": about, "domain": {"id": "default", "name": "Default"}},
-                "roles": [{"id": "r1", "name": "member"}],
-                "project": {"id": "p1", "name": "blue", "domain": {"id": "default", "name": "Default"}},
-                "expires_at": clock::now().plus_seconds(3600).iso_micros_z(),
-                "issued_at": clock::now().iso_micros_z(),
-                "application_credential": {"id": "a1", "restricted": true, "access_rules": [
-                    {"id": "x", "service": "compute", "method": "GET", "path": "/v2.1/servers"},
-                ]},
-            }})),
+            _ => Reply::json(
+                200,
+                &json!({"token": {
+                    "user": {"id": about, "name": about, "domain": {"id": "default", "name": "Default"}},
+                    "roles": [{"id": "r1", "name": "member"}],
+                    "project": {"id": "p1", "name": "blue", "domain": {"id": "default", "name": "Default"}},
+                    "expires_at": clock::now().plus_seconds(3600).iso_micros_z(),
+                    "issued_at": clock::now().iso_micros_z(),
+                    "application_credential": {"id": "a1", "restricted": true, "access_rules": [
+                        {"id": "x", "service": "compute", "method": "GET", "path": "/v2.1/servers"},
+                    ]},
+                }}),
+            ),
         }
     }
 }
@@ -174,7 +177,9 @@ impl Endpoint for Other {
             match path.as_str() {
                 _ if refused => Reply::new(401),
                 "/missing" => Reply::json(404, &json!({"itemNotFound": {"code": 404, "message": "No such thing."}})),
-                "/full" => Reply::json(409, &json!({"NeutronError": {"type": "T", "message": "It is full.", "detail": ""}})),
+                "/full" => {
+                    Reply::json(409, &json!({"NeutronError": {"type": "T", "message": "It is full.", "detail": ""}}))
+                }
                 "/broken" => Reply::text(500, "text/html", "<h1>Oh</h1>"),
                 _ => Reply::json(200, &json!({"fine": true})),
             }

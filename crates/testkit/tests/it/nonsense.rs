@@ -84,7 +84,13 @@ async fn bodies_that_are_no_json_are_refused() {
     let mut failures = Vec::new();
     let deep = format!("{}1{}", "[".repeat(10_000), "]".repeat(10_000));
     for row in with_bodies() {
-        for (what, text) in [("half", "{\"x\": "), ("text", "nonsense"), ("bytes", "\u{0}\u{1}\u{fffd}"), ("deep", &deep), ("two", "{}{}")] {
+        for (what, text) in [
+            ("half", "{\"x\": "),
+            ("text", "nonsense"),
+            ("bytes", "\u{0}\u{1}\u{fffd}"),
+            ("deep", &deep),
+            ("two", "{}{}"),
+        ] {
             let content = Content::Bytes(text.to_string().into());
             let request = Request { content, ..stage.request(&row, &stage.target(&row)) };
             let reply = stage.send(&row, request.header("content-type", "application/json")).await;
@@ -122,7 +128,9 @@ async fn text_that_is_too_long_or_not_to_be_kept_is_refused() {
     let mut failures = Vec::new();
     let long = "x".repeat(100_000);
     for row in with_bodies() {
-        for (what, text) in [("long", long.as_str()), ("NUL", "a\u{0}b"), ("odd", "\u{1f4a9}\u{202e}'\"\\%_;--"), ("empty", "")] {
+        for (what, text) in
+            [("long", long.as_str()), ("NUL", "a\u{0}b"), ("odd", "\u{1f4a9}\u{202e}'\"\\%_;--"), ("empty", "")]
+        {
             for (key, body) in with_text(&row, text) {
                 let reply = stage.send(&row, stage.request(&row, &stage.target(&row)).json(&body)).await;
                 failures.extend(failure(&row, &format!("{what} in {key}"), &reply));
@@ -139,7 +147,13 @@ async fn names_in_paths_may_be_anything() {
     let mut failures = Vec::new();
     let long = "x".repeat(10_000);
     for row in tables::all().iter().filter(|row| row.path.contains('{')) {
-        for (what, name) in [("long", long.as_str()), ("NUL", "a%00b"), ("no text", "%ff%fe"), ("odd", "%27%22;--%25"), ("number", "99999999999999999999")] {
+        for (what, name) in [
+            ("long", long.as_str()),
+            ("NUL", "a%00b"),
+            ("no text", "%ff%fe"),
+            ("odd", "%27%22;--%25"),
+            ("number", "99999999999999999999"),
+        ] {
             let body = row.body();
             let request = stage.request(row, &row.target(|_| name.to_string()));
             let request = if row.method == "GET" || row.method == "HEAD" { request } else { request.json(&body) };
@@ -157,13 +171,58 @@ async fn queries_may_be_anything() {
     let mut failures = Vec::new();
     let long = format!("name={}", "x".repeat(20_000));
     let queries = [
-        "limit=-1", "limit=x", "limit=99999999999999999999", "limit=0", "limit=1&limit=2", "marker=%00", "marker=nosuch",
-        "marker=%27&limit=1", "sort_key=%22;--&sort_dir=asc", "sort_key=id", "sort_dir=desc", "sort=x:y:z", "sort=%00",
-        "page_reverse=maybe", "fields=%ff", "name=%00", "name=%27%20OR%201=1--", "name=%f0%9f%92%a9", "=", "&&&", "%", "name",
-        "changes-since=yesterday", "changes-before=1", "created_at=gt:x", "updated_at=in:,", "id=99999999999999999999",
-        "enabled=2", "all_tenants=x", "ip=%5b", "ip6=(", "status=99", "deleted=x", "tags=%00", "tags=a,b", "name__contains=%25",
-        "member_of=x", "in_tree=x", "resources=x", "resources=VCPU:99999999999999999999", "required=%00", "size_min=x", "tag=",
-        "start=x&end=y", "detailed=9", "binary=x", "reserved=x", "user_id=%ff", "host=%27", "fixed_ips=x", "changed_since=x", &long,
+        "limit=-1",
+        "limit=x",
+        "limit=99999999999999999999",
+        "limit=0",
+        "limit=1&limit=2",
+        "marker=%00",
+        "marker=nosuch",
+        "marker=%27&limit=1",
+        "sort_key=%22;--&sort_dir=asc",
+        "sort_key=id",
+        "sort_dir=desc",
+        "sort=x:y:z",
+        "sort=%00",
+        "page_reverse=maybe",
+        "fields=%ff",
+        "name=%00",
+        "name=%27%20OR%201=1--",
+        "name=%f0%9f%92%a9",
+        "=",
+        "&&&",
+        "%",
+        "name",
+        "changes-since=yesterday",
+        "changes-before=1",
+        "created_at=gt:x",
+        "updated_at=in:,",
+        "id=99999999999999999999",
+        "enabled=2",
+        "all_tenants=x",
+        "ip=%5b",
+        "ip6=(",
+        "status=99",
+        "deleted=x",
+        "tags=%00",
+        "tags=a,b",
+        "name__contains=%25",
+        "member_of=x",
+        "in_tree=x",
+        "resources=x",
+        "resources=VCPU:99999999999999999999",
+        "required=%00",
+        "size_min=x",
+        "tag=",
+        "start=x&end=y",
+        "detailed=9",
+        "binary=x",
+        "reserved=x",
+        "user_id=%ff",
+        "host=%27",
+        "fixed_ips=x",
+        "changed_since=x",
+        &long,
     ];
     for row in tables::all().iter().filter(|row| row.method == "GET") {
         for query in queries {
@@ -180,8 +239,22 @@ async fn queries_may_be_anything() {
 fn wrong_types(row: &Row) -> Vec<(String, Json)> {
     let Some(schema) = &row.schema else { return Vec::new() };
     let odd = [
-        json!(null), json!(true), json!(-1), json!(i64::MAX), json!(u64::MAX), json!(1e300), json!(1.5), json!([]), json!({}),
-        json!([[]]), json!([{}]), json!([null]), json!({"a": {"b": []}}), json!(""), json!([1, "x"]), json!({"": ""}),
+        json!(null),
+        json!(true),
+        json!(-1),
+        json!(i64::MAX),
+        json!(u64::MAX),
+        json!(1e300),
+        json!(1.5),
+        json!([]),
+        json!({}),
+        json!([[]]),
+        json!([{}]),
+        json!([null]),
+        json!({"a": {"b": []}}),
+        json!(""),
+        json!([1, "x"]),
+        json!({"": ""}),
     ];
     let mut bodies = Vec::new();
     for key in properties(schema) {
@@ -196,7 +269,10 @@ fn with_text(row: &Row, text: &str) -> Vec<(String, Json)> {
     match &row.schema {
         Some(schema) => {
             let keys = properties(schema).into_iter();
-            let one = |key: String| [json!(text), json!([text]), json!({text: text})].map(|value| (key.clone(), replaced(row, schema, &key, value)));
+            let one = |key: String| {
+                [json!(text), json!([text]), json!({text: text})]
+                    .map(|value| (key.clone(), replaced(row, schema, &key, value)))
+            };
             keys.flat_map(one).collect()
         }
         None => vec![("everything".to_string(), json!({text: text})), ("text".to_string(), json!(text))],
@@ -270,7 +346,9 @@ async fn attributes_of_networks_may_be_anything() {
             network.post(&format!("/{collection}"), &serde_json::from_str(make).unwrap()).await.ok(201);
         }
         let list = network.get(&format!("/{collection}")).await.ok(200);
-        let Some(row) = list.as_object().unwrap().values().next().and_then(|rows| rows.get(0)).cloned() else { continue };
+        let Some(row) = list.as_object().unwrap().values().next().and_then(|rows| rows.get(0)).cloned() else {
+            continue;
+        };
         let path = format!("/{collection}/{}", row["id"].as_str().unwrap_or("x"));
         let shown = network.get(&path).await.json();
         let one = shown.as_object().and_then(|shown| shown.keys().next()).cloned().unwrap_or_default();
@@ -279,7 +357,8 @@ async fn attributes_of_networks_may_be_anything() {
                 let mut new = json!({one.clone(): {key.clone(): value}});
                 let put = network.put(&path, &new).await;
                 // What a new one of this kind needs, so that the odd value is looked at.
-                for needed in ["network_id", "cidr", "ip_version", "name", "prefixes", "security_group_id", "direction"] {
+                for needed in ["network_id", "cidr", "ip_version", "name", "prefixes", "security_group_id", "direction"]
+                {
                     if needed != key && row.get(needed).is_some() {
                         new[one.as_str()][needed] = row[needed].clone();
                     }
@@ -307,12 +386,14 @@ async fn patches_of_images_may_be_anything() {
     let id = admin.make_image().await;
     let shown = image.get(&format!("/images/{id}")).await.ok(200);
     let mut failures = Vec::new();
-    for key in shown.as_object().unwrap().keys().map(String::as_str).chain(["new", "", "a/b", "~1", "locations/0/url"]) {
+    for key in shown.as_object().unwrap().keys().map(String::as_str).chain(["new", "", "a/b", "~1", "locations/0/url"])
+    {
         for op in ["add", "replace", "remove", "test", "move", "x"] {
             for value in odd_values() {
                 let patch = json!([{"op": op, "path": format!("/{key}"), "value": value}]);
                 let request = image.request(Method::PATCH, &format!("/images/{id}")).json(&patch);
-                let reply = image.send(request.header("content-type", "application/openstack-images-v2.1-json-patch")).await;
+                let reply =
+                    image.send(request.header("content-type", "application/openstack-images-v2.1-json-patch")).await;
                 if reply.status >= 500 {
                     failures.push(format!("{} {patch}", reply.status));
                 }

@@ -13,7 +13,7 @@ async fn a_server_boots_and_leaves_nothing_behind() {
     assert_eq!(server["name"], "web");
     let address = server["addresses"]["private"][0]["addr"].as_str().unwrap();
     assert!(address.starts_with("10.0.0."), "{address}");
-    assert_eq!(cloud.host("host-1").guests().await, [id.clone()]);
+    assert_eq!(cloud.host("host-1").guests().await, std::slice::from_ref(&id));
     let port = &alice.network().get(&format!("/ports?device_id={id}")).await.ok(200)["ports"][0];
     assert_eq!((&port["status"], &port["binding:host_id"]), (&json!("ACTIVE"), &json!(null)));
 
@@ -41,7 +41,13 @@ async fn a_server_that_is_too_large_says_so_and_holds_nothing() {
     let mut world = alice.world().await;
     let flavor = json!({"flavor": {"id": "huge", "name": "huge", "vcpus": 1, "ram": 1 << 30, "disk": 1}});
     cloud.admin().await.compute(2, 1).post("/flavors", &flavor).await.ok(200);
-    cloud.admin().await.compute(2, 1).put(&format!("/os-quota-sets/{}", alice.project_id), &json!({"quota_set": {"ram": -1}})).await.ok(200);
+    cloud
+        .admin()
+        .await
+        .compute(2, 1)
+        .put(&format!("/os-quota-sets/{}", alice.project_id), &json!({"quota_set": {"ram": -1}}))
+        .await
+        .ok(200);
     world.flavor = "huge".to_string();
     let id = alice.ask_for_server("web", &world).await;
     let server = alice.until(&id, "ERROR").await;
@@ -87,7 +93,8 @@ async fn a_request_keeps_its_id_from_service_to_service() {
     let id = alice.boot("web", &world).await;
     let compute = alice.compute(2, 1);
     let request = compute.request(Method::POST, &format!("/servers/{id}/action")).json(&json!({"os-stop": null}));
-    let reply = compute.send(request.header("x-openstack-request-id", "req-7b3d1c0e-2f0a-4b55-9d9a-4c1be0f6a001")).await;
+    let reply =
+        compute.send(request.header("x-openstack-request-id", "req-7b3d1c0e-2f0a-4b55-9d9a-4c1be0f6a001")).await;
     let own = reply.header("x-openstack-request-id").to_string();
     reply.ok(202);
     assert!(own.starts_with("req-") && own != "req-7b3d1c0e-2f0a-4b55-9d9a-4c1be0f6a001");

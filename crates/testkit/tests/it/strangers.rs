@@ -49,7 +49,9 @@ async fn a_stranger_gets_nothing() {
         match reply.status {
             200..300 => {
                 let text = String::from_utf8_lossy(&reply.body);
-                for secret in [&server, &world.image, &world.network, &world.subnet, &alice.user_id, &"host-1".to_string()] {
+                for secret in
+                    [&server, &world.image, &world.network, &world.subnet, &alice.user_id, &"host-1".to_string()]
+                {
                     assert!(!text.contains(secret), "{} tells a stranger {secret}: {text}", row.name());
                 }
                 served.push(format!("{} {}", reply.status, row.name()));
@@ -89,7 +91,13 @@ async fn what_is_not_there_yet_says_so() {
     let admin = cloud.admin().await;
     let mut wrong = Vec::new();
     for (service, method, path, action) in tables::missing() {
-        let path: Vec<&str> = path.split('?').next().unwrap().split('/').map(|segment| if segment.starts_with('{') { "1" } else { segment }).collect();
+        let path: Vec<&str> = path
+            .split('?')
+            .next()
+            .unwrap()
+            .split('/')
+            .map(|segment| if segment.starts_with('{') { "1" } else { segment })
+            .collect();
         let mut request = Request::new(method.parse::<Method>().unwrap(), &path.join("/"));
         request = request.header("x-auth-token", &admin.token).header("accept", "application/json");
         request = match service {

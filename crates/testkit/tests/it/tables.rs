@@ -49,10 +49,8 @@ fn what_is_served_is_not_listed_as_missing() {
         segments.map(|segment| if segment.starts_with('{') { "{}" } else { segment }).collect::<Vec<_>>().join("/")
     };
     let all = tables::all();
-    let served: BTreeSet<String> = all
-        .iter()
-        .map(|row| format!("{} {}{} {:?}", row.method, row.mount, named(row.path), row.action))
-        .collect();
+    let served: BTreeSet<String> =
+        all.iter().map(|row| format!("{} {}{} {:?}", row.method, row.mount, named(row.path), row.action)).collect();
     let both: Vec<String> = tables::missing()
         .iter()
         .map(|(_, method, path, action)| format!("{method} {} {:?}", named(path), action.as_deref()))
