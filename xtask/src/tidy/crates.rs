@@ -29,6 +29,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("ferrostack", ANYTHING),
     ("engines", &[]),
     ("testkit", ANYTHING),
+    ("host", &["api", "engines"]),
     ("benches", ANYTHING),
     ("xtask", &["engines"]),
 ];
