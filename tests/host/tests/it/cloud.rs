@@ -165,7 +165,7 @@ impl Drop for Cloud {
 fn binary() -> PathBuf {
     // …/debug/deps/it-0123 lies beside …/debug/ferrostack.
     let beside = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("ferrostack");
-    std::env::var_os("FERROSTACK_BINARY").map_or(beside, PathBuf::from)
+    std::env::var_os("FERROSTACK").map_or(beside, PathBuf::from)
 }
 
 fn configure(etc: &Path, mariadb: &MariaDb, rabbit: &RabbitMq, offset: u16) {
