@@ -4,7 +4,7 @@ use std::ops::Add;
 
 use anyhow::Result;
 
-use crate::{golden, guest, kill, packages, process, tempest, tidy, tree};
+use crate::{cloud, golden, guest, kill, packages, process, tempest, tidy, tree};
 
 /// What came out of a floor.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -118,10 +118,12 @@ fn host() -> Result<Tally> {
         println!("not run: namespaces and bridges need root");
         return Ok(Tally::default());
     }
-    packages::ensure(&[packages::BUILD, packages::HOST, packages::GUEST])?;
+    packages::ensure(&[packages::BUILD, packages::HOST, packages::GUEST, packages::ENGINES])?;
     let image = guest::image()?.display().to_string();
-    let environment = [("FERROSTACK_HOST_TESTS", "1"), ("FERROSTACK_GUEST_IMAGE", &image)];
-    cargo_tests(&["host-hypervisor".to_owned(), "host-network".to_owned()], &environment)
+    let program = cloud::program()?.display().to_string();
+    let environment = [("FERROSTACK_HOST_TESTS", "1"), ("FERROSTACK_GUEST_IMAGE", &image), ("FERROSTACK", &program)];
+    let names = ["host-hypervisor", "host-network", "host"].map(str::to_owned);
+    cargo_tests(&names, &environment)
 }
 
 /// The library's own crate, and those that lean on it and whose tests start engines.
