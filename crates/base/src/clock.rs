@@ -65,9 +65,8 @@ impl Time {
 
     /// `Sat, 21 Nov 2026 06:15:10 GMT`: headers of HTTP.
     pub fn http(self) -> String {
-        let form = format_description!(
-            "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
-        );
+        let form =
+            format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
         self.moment().format(form).unwrap_or_default()
     }
 

@@ -168,8 +168,8 @@ fn keystone(arguments: Vec<OsString>) -> Result<()> {
 
 /// Hands a key repository to the user that identity runs as.
 fn give(folder: &std::path::Path, owner: &KeyOwner) -> Result<()> {
-    let user = owner.keystone_user.as_deref().map(|name| nix::unistd::User::from_name(name)).transpose()?;
-    let group = owner.keystone_group.as_deref().map(|name| nix::unistd::Group::from_name(name)).transpose()?;
+    let user = owner.keystone_user.as_deref().map(nix::unistd::User::from_name).transpose()?;
+    let group = owner.keystone_group.as_deref().map(nix::unistd::Group::from_name).transpose()?;
     let uid = match (&owner.keystone_user, user.flatten()) {
         (Some(name), None) => bail!("there is no user {name}"),
         (_, user) => user.map(|user| user.uid),

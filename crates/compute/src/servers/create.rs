@@ -62,7 +62,7 @@ api::wire! {
         networks: Option<Json> = any().required_since(v(2, 37)),
         key_name: Option<String> = text(1, 255),
         user_data: Maybe<String> = text(0, USER_DATA).nullable(),
-        metadata: Option<BTreeMap<String, String>> = map(text(0, 255)).items(0, 128),
+        metadata: Option<BTreeMap<String, String>> = map(text(0, 255)),
         availability_zone: Maybe<String> = text(1, 255).nullable(),
         config_drive: Option<bool> = flag().loose().nullable(),
         security_groups: Option<Vec<GroupName>> = list(nested::<GroupName>()),
@@ -149,6 +149,7 @@ pub async fn create(call: Call<Compute>, Body(body): Body<NewServers>) -> Answer
     let key = key(&call, new.key_name.as_deref()).await?;
     check_user_data(&new)?;
     super::metadata::check(new.metadata.as_ref().unwrap_or(&BTreeMap::new()))?;
+    super::metadata::check_count(new.metadata.as_ref().map_or(0, BTreeMap::len))?;
     let access = [
         address::<Ipv4Addr>("accessIPv4", new.access_ip_v4.as_deref())?,
         address::<Ipv6Addr>("accessIPv6", new.access_ip_v6.as_deref())?,

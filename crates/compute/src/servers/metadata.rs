@@ -13,7 +13,7 @@ use super::store::{self, Server, known};
 use crate::Compute;
 
 /// Limit: pairs of a server. Upstream's quota `metadata_items`.
-pub const ITEMS: usize = 128;
+const ITEMS: usize = 128;
 /// What a key may be made of.
 const KEY: &str = "^[a-zA-Z0-9-_:. ]{1,255}$";
 /// Limit: how often a change that another one has overtaken is tried again.
@@ -117,6 +117,14 @@ pub fn check(pairs: &Pairs) -> Answer<()> {
     }
 }
 
+/// Refuses more pairs than a server may have.
+pub fn check_count(count: usize) -> Answer<()> {
+    if count > ITEMS {
+        return Err(Refusal::forbidden(format!("Maximum number of metadata items exceeds {ITEMS}")));
+    }
+    Ok(())
+}
+
 /// Changes the pairs as they are when the change is written; returns them.
 async fn change(
     call: &Call<Compute>,
@@ -135,9 +143,7 @@ async fn change(
         let now = store::find(&call.db, id).await?.ok_or_else(|| ServerFault::NotFound { id: id.into() })?;
         let mut pairs = now.metadata.clone();
         make(&mut pairs)?;
-        if pairs.len() > ITEMS {
-            return Err(Refusal::forbidden(format!("Maximum number of metadata items exceeds {ITEMS}")));
-        }
+        check_count(pairs.len())?;
         let write = sql("UPDATE servers SET metadata = ?, updated_at = ? WHERE id = ? AND metadata = ?");
         let write = write.bind(&pairs).bind(base::clock::now()).bind(id).bind(&now.metadata);
         if call.db.run(write).await? > 0 {

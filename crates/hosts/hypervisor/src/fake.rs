@@ -197,7 +197,10 @@ impl Inside {
         }
         let off = matches!(was, None | Some(State::Stopped | State::Crashed | State::Preparing));
         if matches!(next, State::Running | State::Held) && (off || restarted) {
-            guest.console += &format!("fake guest {} boots\n", order.id);
+            guest.console += &format!(
+                "fake guest {} boots\nfake kernel: no hardware\nfake init: nothing to do\nfake login:\n",
+                order.id
+            );
         }
         guest.report.generation = order.generation;
         guest.report.restarts = guest.report.restarts.max(order.restarts);
@@ -319,7 +322,8 @@ fn diagnostics(guest: &FakeGuest) -> Json {
     };
     json!({
         "state": if guest.report.state == State::Running { "running" } else { "paused" },
-        "driver": "fake",
+        // Upstream's fake driver says so, too: clients know a closed list of drivers.
+        "driver": "libvirt",
         "hypervisor": "fake",
         "hypervisor_os": "fake",
         "uptime": 46_664,
