@@ -21,6 +21,7 @@ pub struct Cloud {
     catalog: Vec<Json>,
     token: String,
     project: String,
+    user: String,
 }
 
 impl Cloud {
@@ -44,11 +45,17 @@ impl Cloud {
             catalog: body["token"]["catalog"].as_array().cloned().unwrap_or_default(),
             token: answer.headers.get("x-subject-token").context("no token")?.to_str()?.to_owned(),
             project: body["token"]["project"]["id"].as_str().context("no project")?.to_owned(),
+            user: body["token"]["user"]["id"].as_str().context("no user")?.to_owned(),
         })
     }
 
     pub fn data_dir(&self) -> &Path {
         &self.data_dir
+    }
+
+    /// Who has logged in.
+    pub fn user(&self) -> &str {
+        &self.user
     }
 
     fn endpoint(&self, service: &str) -> Result<String> {

@@ -82,7 +82,8 @@ async fn validation(cloud: &Cloud, time: Duration) -> Result<()> {
     let size = load::once(&ask).await?;
     let ours = Load::run(&ask, time).await?;
     let echo = echo::rate(size, time).await?;
-    let sql = rows::rate(cloud.data_dir(), "identity", "SELECT * FROM users WHERE name = 'admin'", time).await?;
+    let query = format!("SELECT * FROM users WHERE id = '{}'", cloud.user());
+    let sql = rows::rate(cloud.data_dir(), "identity", &query, time).await?;
     report("token validation", &ours, echo, sql);
     Ok(())
 }

@@ -11,7 +11,7 @@ const READERS: usize = 2;
 
 /// How often per second a query can be answered.
 pub async fn rate(data_dir: &Path, service: &str, query: &str, time: Duration) -> Result<f64> {
-    let file = data_dir.join("databases").join(format!("{service}.db"));
+    let file = data_dir.join("databases").join(format!("{service}.sqlite"));
     let db = Db::open(&format!("sqlite:///{}", file.display()), Options::default())?;
     let started = Instant::now();
     let until = started + time;

@@ -8,6 +8,9 @@ use clap::Args;
 use crate::cloud::Cloud;
 use crate::{process, tree};
 
+/// As many as have room for a thousand servers.
+const HOSTS: u32 = 8;
+
 #[derive(Args)]
 pub struct Choice {
     /// Seconds for each rate
@@ -18,7 +21,7 @@ pub struct Choice {
 pub fn run(choice: &Choice) -> Result<bool> {
     let build = ["build", "--quiet", "--release", "--package", "ferrostack", "--package", "benches"];
     process::must(process::cargo().args(build), "cargo build --release")?;
-    let cloud = Cloud::fake_with(tree::target().join("release/ferrostack"))?;
+    let cloud = Cloud::fake_with(tree::target().join("release/ferrostack"), HOSTS)?;
     let mut measure = Command::new(tree::target().join("release/benches"));
     measure.args(["all", "--seconds", &choice.seconds.to_string()]);
     measure.arg("--data-dir").arg(cloud.data_dir()).arg("--program").arg(cloud.program());

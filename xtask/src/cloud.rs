@@ -20,23 +20,24 @@ pub struct Cloud {
     program: PathBuf,
     folder: TempDir,
     _kept: TempDir,
+    hosts: u32,
     port_offset: u16,
 }
 
 impl Cloud {
     /// Builds the program, unless `FERROSTACK` names one, and starts a cloud of fake hosts.
     pub fn fake() -> Result<Cloud> {
-        Cloud::fake_with(program()?)
+        Cloud::fake_with(program()?, 1)
     }
 
-    /// Starts a cloud of fake hosts with this program.
-    pub fn fake_with(program: PathBuf) -> Result<Cloud> {
+    /// Starts a cloud of that many fake hosts with this program.
+    pub fn fake_with(program: PathBuf, hosts: u32) -> Result<Cloud> {
         let folder = tempfile::Builder::new().prefix("ferrostack-").tempdir()?;
         // A link of our own: a build that goes on meanwhile does not change the program under our feet.
         let kept = tempfile::Builder::new().prefix("program-").tempdir_in(tree::target())?;
         let own = kept.path().join("ferrostack");
         fs::hard_link(&program, &own).or_else(|_| fs::copy(&program, &own).map(drop))?;
-        let cloud = Cloud { program: own, folder, _kept: kept, port_offset: free_offset()? };
+        let cloud = Cloud { program: own, folder, _kept: kept, hosts, port_offset: free_offset()? };
         cloud.up()?;
         Ok(cloud)
     }
@@ -50,7 +51,16 @@ impl Cloud {
     pub fn up_with(&self, environment: &[(&str, &str)]) -> Result<()> {
         let mut up = self.command("up");
         up.envs(environment.iter().copied());
-        up.args(["--fake", "--detach", "--bind", "127.0.0.1", "--port-offset", &self.port_offset.to_string()]);
+        up.args([
+            "--fake",
+            "--fake-hosts",
+            &self.hosts.to_string(),
+            "--detach",
+            "--bind",
+            "127.0.0.1",
+            "--port-offset",
+            &self.port_offset.to_string(),
+        ]);
         process::must(&mut up, "ferrostack up --fake").map(|_| ())
     }
 
