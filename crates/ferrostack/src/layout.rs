@@ -4,9 +4,13 @@ use std::fs;
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
+
+/// Limit: how long the lock of a process that is going away is waited for.
+const DYING: Duration = Duration::from_secs(2);
 
 /// The data directory of a cloud.
 #[derive(Debug, Clone)]
@@ -69,8 +73,19 @@ impl Layout {
         self.root.join("lock")
     }
 
-    /// Takes the directory for this process. Held until dropped; the kernel lets go when we die.
+    /// Takes the directory for this process. Held until dropped; the kernel lets go when we die, which for a process
+    /// that was killed may take a moment.
     pub fn lock(&self) -> Result<Lock> {
+        let begun = Instant::now();
+        loop {
+            match self.try_lock() {
+                Err(_) if begun.elapsed() < DYING => std::thread::sleep(Duration::from_millis(20)),
+                done => return done,
+            }
+        }
+    }
+
+    fn try_lock(&self) -> Result<Lock> {
         let path = self.lock_file();
         let file = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let file = file.with_context(|| format!("opening {}", path.display()))?;
