@@ -34,7 +34,7 @@ async fn claims_over_two_providers_do_not_block_each_other_for_ever() {
     let one = |number: u32| {
         let client = client.clone();
         tokio::spawn(async move {
-            let (first, second) = if number % 2 == 0 { (1, 2) } else { (2, 1) };
+            let (first, second) = if number.is_multiple_of(2) { (1, 2) } else { (2, 1) };
             let mut body = claim(&id(first), json!({"VCPU": 1}), Json::Null);
             body["allocations"][id(second)] = json!({"resources": {"VCPU": 1}});
             client.put(&format!("/allocations/{}", id(100 + number)), &body).await.status
